@@ -1,0 +1,32 @@
+/**
+ * The seam between the public operations and the xla backend. When the xla backend is active, the
+ * operations that tfjs does not have (control flow, slices at traced positions, random bits) go through
+ * it; on any other backend `activeCore()` is undefined and they take their portable path.
+ */
+import { tf } from "./tf.ts";
+import type { Tree } from "./tree.ts";
+
+/** What the xla backend offers beyond tfjs kernels. */
+export interface Core {
+  /** Runs a kernel of ours on the xla backend, on the tape like any tfjs kernel. */
+  run(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>): tf.Tensor;
+  /** True while a jit trace records. */
+  readonly tracing: boolean;
+  whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S;
+  jit<A extends unknown[], R extends Tree>(
+    fn: (...args: A) => R,
+    options: { name?: string; donate?: number[] },
+  ): (...args: A) => R;
+}
+
+let core: Core | undefined;
+
+/** Called once by the xla backend when it starts. */
+export function setCore(instance: Core): void {
+  core = instance;
+}
+
+/** The xla backend where it is the active one. */
+export function activeCore(): Core | undefined {
+  return core !== undefined && tf.getBackend() === "xla" ? core : undefined;
+}

@@ -1,0 +1,133 @@
+/**
+ * Tensor operations beside tfjs's own: slices at positions known only on the device, stop-gradient and
+ * the compute dtype. Each has a gradient and runs on every backend.
+ */
+import { tf } from "./tf.ts";
+import { activeCore } from "./core.ts";
+
+type Start = number | tf.Tensor;
+
+function checkStarts(action: string, x: tf.Tensor, starts: readonly Start[]): void {
+  if (starts.length !== x.rank) {
+    throw new RangeError(
+      `${action} of shape [${x.shape}] needs ${x.rank} starts, found ${starts.length}`,
+    );
+  }
+}
+
+/** Start indices on the host, clamped as XLA clamps them: the window always lies inside. */
+function hostStarts(starts: readonly Start[], shape: number[], sizes: readonly number[]): number[] {
+  return starts.map((start, i) => {
+    const value = typeof start === "number" ? start : start.dataSync()[0]!;
+    return Math.max(0, Math.min(value, shape[i]! - sizes[i]!));
+  });
+}
+
+/** Starts as int32 scalar tensors named start0, start1, ... for the device kernels. */
+function startInputs(starts: readonly Start[]): Record<string, tf.Tensor> {
+  return Object.fromEntries(starts.map((start, i) => {
+    const scalar = typeof start === "number" ? tf.scalar(start, "int32") : start;
+    return [`start${i}`, scalar.rank === 0 ? scalar : tf.reshape(scalar, [])];
+  }));
+}
+
+/**
+ * The window of `sizes` that begins at `starts`. Starts may be int32 scalars computed on the device and
+ * are clamped so that the window lies inside (StableHLO dynamic_slice).
+ */
+export function dynamicSlice<T extends tf.Tensor>(
+  x: T,
+  starts: readonly Start[],
+  sizes: readonly number[],
+): T {
+  checkStarts("dynamicSlice", x, starts);
+  if (sizes.length !== x.rank || sizes.some((size, i) => size < 0 || size > x.shape[i]!)) {
+    throw new RangeError(`dynamicSlice: sizes [${sizes}] do not fit shape [${x.shape}]`);
+  }
+  return tf.tidy(() => {
+    const core = activeCore();
+    if (core === undefined || starts.every((start) => typeof start === "number")) {
+      return tf.slice(x, hostStarts(starts, x.shape, sizes), [...sizes]) as T;
+    }
+    return core.run("DynamicSlice", { x, ...startInputs(starts) }, { sizes: [...sizes] }) as T;
+  });
+}
+
+/**
+ * `x` with the window at `starts` replaced by `update` (same rank, no larger than `x`). Starts are
+ * clamped (StableHLO dynamic_update_slice). In a compiled loop or with a donated `x` it happens in place.
+ */
+export function dynamicUpdateSlice<T extends tf.Tensor>(
+  x: T,
+  update: tf.Tensor,
+  starts: readonly Start[],
+): T {
+  checkStarts("dynamicUpdateSlice", x, starts);
+  if (update.rank !== x.rank || update.shape.some((size, i) => size > x.shape[i]!)) {
+    throw new RangeError(
+      `dynamicUpdateSlice: an update of shape [${update.shape}] does not fit shape [${x.shape}]`,
+    );
+  }
+  if (update.dtype !== x.dtype) {
+    throw new TypeError(`dynamicUpdateSlice: update is ${update.dtype}, the tensor ${x.dtype}`);
+  }
+  return tf.tidy(() => {
+    const core = activeCore();
+    if (core !== undefined) {
+      return core.run("DynamicUpdateSlice", { x, update, ...startInputs(starts) }, {}) as T;
+    }
+    const begin = hostStarts(starts, x.shape, update.shape);
+    const padding = begin.map((b, i) =>
+      [b, x.shape[i]! - b - update.shape[i]!] as [number, number]
+    );
+    if (x.rank === 0) return tf.clone(update) as T;
+    const inside = tf.pad(tf.onesLike(update).toInt(), padding).toBool();
+    const placed = tf.pad(update, padding);
+    return tf.where(inside, placed, x) as T;
+  });
+}
+
+/** `x`, through which no gradient flows. */
+export function stopGradient<T extends tf.Tensor>(x: T): T {
+  const identity = tf.customGrad((input) => ({
+    value: tf.clone(input as tf.Tensor),
+    gradFunc: (dy: tf.Tensor) => [tf.zerosLike(dy)],
+  }));
+  return identity(x) as T;
+}
+
+/**
+ * `x` in the dtype to compute with. A bfloat16 tensor keeps tfjs dtype float32 outside and reads back as
+ * float32; its gradient is cast back to the dtype of `x`. Backends without bfloat16 compute in float32.
+ */
+export function asType<T extends tf.Tensor>(x: T, dtype: "bfloat16" | "float32"): T {
+  const core = activeCore();
+  return (core === undefined ? tf.clone(x) : core.run("AsType", { x }, { dtype })) as T;
+}
+
+/**
+ * `fn` whose intermediate results are not kept for the backward pass but computed again there. Gradients
+ * reach the arguments only, not tensors that `fn` closes over. Outside the xla backend, `fn` itself.
+ */
+export function checkpoint<A extends tf.Tensor[]>(
+  fn: (...args: A) => tf.Tensor,
+): (...args: A) => tf.Tensor {
+  return (...args) => {
+    const core = activeCore();
+    if (core === undefined) return fn(...args);
+    const run = tf.customGrad((...inputsAndSave) => {
+      const save = inputsAndSave.pop() as unknown as tf.GradSaveFunc;
+      const inputs = inputsAndSave as tf.Tensor[];
+      save(inputs);
+      return {
+        value: fn(...inputs as A),
+        gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+          // The barrier keeps the compiler from merging the second computation with the first.
+          const again = saved.map((x) => core.run("OptimizationBarrier", { x, after: dy }, {}));
+          return tf.grads((...xs: tf.Tensor[]) => fn(...xs as A))(again, dy);
+        },
+      };
+    });
+    return run(...args);
+  };
+}
