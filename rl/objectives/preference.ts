@@ -1,0 +1,60 @@
+/**
+ * The preference baselines, on log-probabilities summed over each response's tokens: DPO (pairs of a
+ * chosen and a rejected response) and KTO (single responses marked desirable or not).
+ */
+import { stopGradient, tf } from "../../xla/mod.ts";
+
+/** Σ log π over the action tokens of each row: `[batch, time - 1]` to `[batch]`. */
+export function responseLogProbs(logProbs: tf.Tensor2D, actionMask: tf.Tensor2D): tf.Tensor1D {
+  return logProbs.mul(actionMask.toFloat()).sum(1);
+}
+
+export interface DpoInputs {
+  /** log π − log π_ref of the chosen responses, `[pairs]`. */
+  chosenLogRatios: tf.Tensor1D;
+  /** log π − log π_ref of the rejected responses, `[pairs]`. */
+  rejectedLogRatios: tf.Tensor1D;
+  beta: number;
+  /** ε: the share of pairs taken to be the wrong way round (conservative DPO); default 0. */
+  labelSmoothing?: number;
+}
+
+/**
+ * DPO (arXiv 2305.18290, equation 7): the mean over pairs of −log σ(β d), where d is the chosen less
+ * the rejected log-ratio; with label smoothing −(1 − ε) log σ(β d) − ε log σ(−β d).
+ */
+export function dpoLoss(
+  { chosenLogRatios, rejectedLogRatios, beta, labelSmoothing = 0 }: DpoInputs,
+): tf.Scalar {
+  const margin = chosenLogRatios.sub(rejectedLogRatios).mul(beta);
+  const forward = tf.softplus(margin.neg()).mul(1 - labelSmoothing);
+  return forward.add(tf.softplus(margin).mul(labelSmoothing)).mean();
+}
+
+export interface KtoInputs {
+  /** log π − log π_ref of each response, `[batch]`. */
+  logRatios: tf.Tensor1D;
+  /** 1 desirable, 0 undesirable, `[batch]`. */
+  labels: tf.Tensor1D;
+  /** log π − log π_ref of mismatched prompt and response pairs, `[rows]`: the reference point. */
+  klLogRatios: tf.Tensor1D;
+  beta: number;
+  desirableWeight?: number;
+  undesirableWeight?: number;
+}
+
+/**
+ * KTO (arXiv 2402.01306): mean over rows of λ_y (1 − σ(β (±(l − z)))), + for desirable, − for
+ * undesirable, with the reference point z = max(0, mean of `klLogRatios`), through which no gradient
+ * goes.
+ */
+export function ktoLoss(
+  { logRatios, labels, klLogRatios, beta, desirableWeight = 1, undesirableWeight = 1 }: KtoInputs,
+): tf.Scalar {
+  const referencePoint = stopGradient(tf.maximum(klLogRatios.mean(), 0));
+  const desirable = labels.toFloat();
+  const sign = desirable.mul(2).sub(1);
+  const weights = desirable.mul(desirableWeight - undesirableWeight).add(undesirableWeight);
+  const gain = tf.sigmoid(logRatios.sub(referencePoint).mul(sign).mul(beta));
+  return weights.mul(gain.neg().add(1)).mean();
+}

@@ -1,0 +1,84 @@
+/**
+ * What this room's tests share: finding golden files beside the project, and comparing arrays with a
+ * tolerance that names the worst element. Used by tests only.
+ */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { tf } from "../xla/mod.ts";
+
+const shared = Deno.env.get("SHARED") ?? "../shared";
+
+/**
+ * Paths in `golden/FOLDER` whose name matches. Prints what it found; where there is none, it throws
+ * if `SHARED` is set, else prints that the test is skipped and returns nothing.
+ */
+export function goldenFiles(folder: string, pattern: RegExp): string[] {
+  const path = join(shared, "golden", folder);
+  let names: string[] = [];
+  try {
+    names = readdirSync(path).filter((name) => pattern.test(name)).sort();
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  }
+  if (names.length > 0) {
+    console.log(`${path}: ${names.join(", ")}`);
+  } else if (Deno.env.get("SHARED") !== undefined) {
+    throw new Error(`SHARED is set, but ${path} has no file like ${pattern}`);
+  } else {
+    console.log(`skipped: no golden files like ${pattern} in ${path} (set SHARED to their folder)`);
+  }
+  return names.map((name) => join(path, name));
+}
+
+export function readJson<T>(path: string): T {
+  return JSON.parse(Deno.readTextFileSync(path)) as T;
+}
+
+export interface Tolerance {
+  absolute: number;
+  /** Allowed on top of `absolute`, in units of the expected element. */
+  relative?: number;
+}
+
+/** Fails with the worst element where `actual` is not within the tolerance of `expected`. */
+export function assertClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: Tolerance,
+  what: string,
+): void {
+  assert.equal(actual.length, expected.length, `${what}: number of elements`);
+  let worst = { excess: 0, index: -1 };
+  for (let i = 0; i < expected.length; i++) {
+    const allowed = tolerance.absolute + (tolerance.relative ?? 0) * Math.abs(expected[i]!);
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    const excess = Number.isNaN(difference) ? Infinity : difference / allowed;
+    if (excess > worst.excess) worst = { excess, index: i };
+  }
+  if (worst.excess > 1) {
+    const i = worst.index;
+    assert.fail(
+      `${what}[${i}]: ${actual[i]} is ${worst.excess.toFixed(2)} × the tolerance away from ${
+        expected[i]
+      }`,
+    );
+  }
+}
+
+/** A number of any nesting as a flat array. */
+export function flat(nested: unknown): number[] {
+  return Array.isArray(nested) ? nested.flat(Infinity) as number[] : [nested as number];
+}
+
+/** `[value, gradients]` of a scalar function of tensors, as host arrays. */
+export function valueAndGrads(
+  f: (...xs: tf.Tensor[]) => tf.Scalar,
+  xs: tf.Tensor[],
+): [number, Float32Array[]] {
+  return tf.tidy(() => {
+    const { value, grads } = tf.valueAndGrads(f)(xs);
+    const host = grads.map((g) => g.dataSync<"float32">()) as unknown[];
+    return [value.dataSync()[0]!, host] as unknown as tf.TensorContainer;
+  }) as unknown as [number, Float32Array[]];
+}
