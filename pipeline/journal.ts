@@ -1,0 +1,114 @@
+/**
+ * The journal: everything that happened in every run, append-only. One process writes a run at a time,
+ * held to that by a lease with a fencing number; any number of other processes read meanwhile.
+ *
+ * This file is the contract; `journal_database.ts` implements it on SQL.
+ */
+import type { Event, EventBody, EventType, GraphRecord } from "./events.ts";
+import type { Owner } from "./owner.ts";
+import type { RunRecord, StageRecord, StageState } from "./summary.ts";
+
+/** A run as lists show it. */
+export interface RunSummary extends RunRecord {
+  /** How many stages are in each state. */
+  counts: Record<StageState, number>;
+  /** When its runner was last known to be alive, in milliseconds since 1970. */
+  heartbeat?: number;
+}
+
+/** A run with its graph and the state of each stage, in the order of the graph. */
+export interface RunDetail extends RunSummary {
+  graph: GraphRecord;
+  stages: StageRecord[];
+}
+
+/** One point of the curves that a stage draws. */
+export interface MetricPoint {
+  stage: string;
+  step: number;
+  time: number;
+  values: Record<string, number | null>;
+}
+
+export interface EventFilter {
+  /** Only events with a greater sequence number. */
+  afterSeq?: number;
+  /** Only events of this node of the graph. */
+  stage?: string;
+  types?: readonly EventType[];
+  /** At most so many, the earliest ones. Default 10,000. */
+  limit?: number;
+}
+
+export interface JournalReader {
+  /** Runs, the latest first. At most `limit` (default 1,000). */
+  runs(filter?: { workflow?: string; limit?: number }): Promise<RunSummary[]>;
+  run(id: string): Promise<RunDetail | undefined>;
+  events(run: string, filter?: EventFilter): Promise<Event[]>;
+  /**
+   * Metric points in the order they were drawn. Where a stage drew a step again after it had been
+   * killed, only the later point counts.
+   */
+  metrics(run: string, stage?: string): Promise<MetricPoint[]>;
+  /**
+   * Events after `afterSeq` as they come. Ends when the run has ended and all its events were given,
+   * or when `signal` aborts.
+   */
+  follow(run: string, afterSeq?: number, signal?: AbortSignal): AsyncIterable<Event>;
+  close(): Promise<void>;
+}
+
+/** What a runner asks for: the run of this fingerprint, or a new one. */
+export interface Claim {
+  /** The id that a new run gets. */
+  newRun: string;
+  /** Equal for runs that would do the same: workflow, parameters, seed. */
+  fingerprint: string;
+  /** Take up exactly this run, which must exist, instead of the latest of the fingerprint. */
+  run?: string;
+}
+
+/** The outcome of a claim. `held`: another process drives the run; `beat` changes while it does. */
+export type ClaimResult =
+  | { state: "granted"; writer: RunWriter }
+  | { state: "held"; run: string; owner: Owner; beat: number };
+
+/** The single writer of one run. */
+export interface RunWriter {
+  readonly run: string;
+  /** False where the run has no events yet. */
+  readonly resumed: boolean;
+  /** The stages as the journal has them, by node. */
+  readonly stages: ReadonlyMap<string, StageRecord>;
+  /**
+   * Queues an event; it is in the journal when `flush` has returned. A failure to write (a lost
+   * lease, a full disk) is thrown by `flush` and aborts `lost`.
+   */
+  append(body: EventBody): void;
+  flush(): Promise<void>;
+  /** Says that the runner lives. Throws {@link LeaseLostError} where another runner took over. */
+  beat(): Promise<void>;
+  /** Aborted with the cause once this writer can write no more. */
+  readonly lost: AbortSignal;
+  /** Flushes and gives the lease back. */
+  close(): Promise<void>;
+}
+
+export interface Journal extends JournalReader {
+  /**
+   * Asks for the lease of a run. A run that has not ended well (killed, failed, cancelled) with the
+   * same fingerprint is taken up again; otherwise a new run begins.
+   *
+   * @param takeOver the owner and beat, as a `held` answer gave them, of a runner known to be dead
+   */
+  claim(
+    claim: Claim,
+    owner: Owner,
+    takeOver?: { owner: Owner; beat: number },
+  ): Promise<ClaimResult>;
+}
+
+/** Another runner drives the run now; this one must stop at once and publish nothing. */
+export class LeaseLostError extends Error {
+  override name = "LeaseLostError";
+}

@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { eventSchema, type GraphRecord } from "./events.ts";
+import type { Journal, RunWriter } from "./journal.ts";
+import { openJournal } from "./journal_open.ts";
+import { thisOwner } from "./owner.ts";
+
+const graph: GraphRecord = {
+  nodes: [
+    { id: "a", stage: "make", inputs: [], params: { size: 1 } },
+    { id: "b", stage: "use", inputs: ["a"], params: {} },
+  ],
+};
+
+async function withJournal(body: (journal: Journal, path: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "deep", "journal.sqlite");
+  const journal = openJournal(path);
+  try {
+    await body(journal, path);
+  } finally {
+    await journal.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function granted(journal: Journal, newRun: string, fingerprint = "f"): Promise<RunWriter> {
+  const result = await journal.claim({ newRun, fingerprint }, thisOwner());
+  assert(result.state === "granted");
+  return result.writer;
+}
+
+function start(writer: RunWriter) {
+  writer.append({ type: "run.started", workflow: "w", params: {}, seed: 1, graph, out: "o" });
+}
+
+Deno.test("a run's summary follows its events", async () => {
+  await withJournal(async (journal, path) => {
+    const writer = await granted(journal, "r1");
+    start(writer);
+    writer.append({ type: "stage.started", stage: "a", attempt: 1, key: "k" });
+    writer.append({ type: "stage.progress", stage: "a", attempt: 1, done: 1, total: 4 });
+    writer.append({ type: "stage.metric", stage: "a", attempt: 1, step: 3, values: { loss: 0.5 } });
+    await writer.flush();
+
+    const reader = openJournal(path, { readOnly: true });
+    const running = await reader.run("r1");
+    assert.equal(running?.state, "running");
+    assert.equal(running.counts.running, 1);
+    assert.equal(running.counts.waiting, 1);
+    assert.equal(running.stages[0]?.progress?.total, 4);
+    assert.deepEqual(running.stages[0]?.lastMetric, { step: 3, values: { loss: 0.5 } });
+
+    writer.append({
+      type: "stage.done",
+      stage: "a",
+      attempt: 1,
+      key: "k",
+      artifacts: { out: "x" },
+      values: { n: 2 },
+      seconds: 0.5,
+    });
+    writer.append({ type: "stage.skipped", stage: "b", reason: "not needed" });
+    writer.append({ type: "run.done", seconds: 1, values: { best: 2 } });
+    await writer.close();
+    const done = (await reader.runs())[0];
+    assert.equal(done?.state, "done");
+    assert.deepEqual(done.values, { best: 2 });
+    assert.equal(done.counts.done + done.counts.skipped, 2);
+    for (const event of await reader.events("r1")) eventSchema.parse(event);
+    await reader.close();
+  });
+});
+
+Deno.test("events are filtered by sequence, stage and type", async () => {
+  await withJournal(async (journal) => {
+    const writer = await granted(journal, "r");
+    start(writer);
+    for (let step = 0; step < 5; step++) {
+      writer.append({ type: "stage.metric", stage: "a", attempt: 1, step, values: { x: step } });
+      writer.append({ type: "stage.log", stage: "b", attempt: 1, text: `${step}`, level: "info" });
+    }
+    await writer.flush();
+    const events = await journal.events("r", { afterSeq: 5, stage: "b", types: ["stage.log"] });
+    assert.deepEqual(events.map((event) => event.seq), [7, 9, 11]);
+    assert.equal((await journal.events("r", { limit: 2 })).length, 2);
+  });
+});
+
+Deno.test("a step drawn again after a kill counts once", async () => {
+  await withJournal(async (journal) => {
+    const writer = await granted(journal, "r");
+    start(writer);
+    for (const [attempt, step] of [[1, 1], [1, 2], [2, 2], [2, 3]] as const) {
+      writer.append({ type: "stage.metric", stage: "a", attempt, step, values: { x: attempt } });
+    }
+    await writer.flush();
+    const points = await journal.metrics("r", "a");
+    assert.deepEqual(points.map((p) => [p.step, p.values["x"]]), [[1, 1], [2, 2], [3, 2]]);
+  });
+});
+
+Deno.test("following a run yields events as they come and ends with it", async () => {
+  await withJournal(async (journal, path) => {
+    const writer = await granted(journal, "r");
+    const reader = openJournal(path, { readOnly: true });
+    const seen: string[] = [];
+    const following = (async () => {
+      for await (const event of reader.follow("r")) {
+        seen.push(event.type);
+        if (event.type === "run.started") {
+          writer.append({ type: "run.done", seconds: 0, values: {} });
+        }
+      }
+    })();
+    start(writer);
+    await following;
+    assert.deepEqual(seen, ["run.started", "run.done"]);
+    await writer.close();
+    await reader.close();
+  });
+});
+
+Deno.test("following ends when its signal aborts", async () => {
+  await withJournal(async (journal) => {
+    const writer = await granted(journal, "r");
+    start(writer);
+    const stop = new AbortController();
+    for await (const _ of journal.follow("r", 0, stop.signal)) stop.abort();
+  });
+});
+
+Deno.test("a run in progress is held; a finished one makes place for a new run", async () => {
+  await withJournal(async (journal) => {
+    const writer = await granted(journal, "r1");
+    start(writer);
+    await writer.flush();
+    const second = await journal.claim({ newRun: "r2", fingerprint: "f" }, thisOwner());
+    assert.equal(second.state, "held");
+    const other = await granted(journal, "r3", "another fingerprint");
+    assert.equal(other.run, "r3");
+    writer.append({ type: "run.done", seconds: 0, values: {} });
+    await writer.close();
+    assert.equal((await granted(journal, "r4")).run, "r4");
+  });
+});
+
+Deno.test("a run that failed is taken up again with what it had", async () => {
+  await withJournal(async (journal) => {
+    const first = await granted(journal, "r1");
+    start(first);
+    first.append({ type: "stage.started", stage: "a", attempt: 1, key: "k" });
+    first.append({ type: "run.failed", message: "no" });
+    await first.close();
+    assert.equal((await journal.run("r1"))?.stages[0]?.state, "cancelled");
+    const again = await granted(journal, "r2");
+    assert.equal(again.run, "r1");
+    assert.equal(again.resumed, true);
+    assert.equal(again.stages.get("a")?.attempt, 1);
+    again.append({ type: "run.resumed", graph, out: "o" });
+    await again.flush();
+    const run = await journal.run("r1");
+    assert.equal(run?.state, "running");
+    assert.equal(run.message, undefined);
+    assert.equal(run.stages[0]?.state, "waiting");
+  });
+});
+
+Deno.test("a runner whose lease was taken over can write no more", async () => {
+  await withJournal(async (journal) => {
+    const first = await granted(journal, "r1");
+    start(first);
+    await first.flush();
+    const held = await journal.claim({ newRun: "r2", fingerprint: "f" }, thisOwner());
+    assert(held.state === "held");
+    const taken = await journal.claim({ newRun: "r2", fingerprint: "f" }, thisOwner(), held);
+    assert(taken.state === "granted");
+    first.append({ type: "run.done", seconds: 1, values: {} });
+    await assert.rejects(first.flush(), /another runner has taken over run r1/);
+    assert.equal(first.lost.aborted, true);
+    taken.writer.append({ type: "run.resumed", graph, out: "o" });
+    await taken.writer.close();
+    const types = (await journal.events("r1")).map((event) => event.type);
+    assert.deepEqual(types, ["run.started", "run.resumed"]);
+  });
+});
+
+Deno.test("a claim of a process that has died is granted at once", async () => {
+  await withJournal(async (journal) => {
+    const dead = { ...thisOwner(), pid: 2 ** 22 + 1, birth: "1" };
+    const first = await journal.claim({ newRun: "r1", fingerprint: "f" }, dead);
+    assert(first.state === "granted");
+    start(first.writer);
+    await first.writer.flush();
+    assert.equal((await journal.run("r1"))?.state, "interrupted");
+    assert.equal((await granted(journal, "r2")).run, "r1");
+  });
+});
+
+Deno.test("a journal that does not exist yet reads as empty and is seen when it comes", async () => {
+  await withJournal(async (journal, path) => {
+    const reader = openJournal(path, { readOnly: true });
+    assert.deepEqual(await reader.runs(), []);
+    assert.equal(await reader.run("r"), undefined);
+    const writer = await granted(journal, "r");
+    start(writer);
+    await writer.flush();
+    assert.equal((await reader.runs()).length, 1);
+    await reader.close();
+  });
+});
+
+Deno.test("a file that is no journal, or one of a later version, is refused by name", async () => {
+  await withJournal(async (_, path) => {
+    const folder = join(path, "..", "..");
+    const text = join(folder, "text");
+    await Deno.writeTextFile(text, "this is not a database, however long it may be".repeat(20));
+    await assert.rejects(openJournal(text).runs(), /opening the journal .*text: /);
+    const later = join(folder, "later.sqlite");
+    const file = new DatabaseSync(later);
+    file.exec("pragma user_version = 99");
+    file.close();
+    await assert.rejects(openJournal(later, { readOnly: true }).runs(), /has version 99/);
+  });
+});
