@@ -1,0 +1,35 @@
+/**
+ * What a model is asked to solve: queries by split, prompts, reasoning steps, grading. Nothing here
+ * knows of models, training or stages; `stages/` finds a task by name with `getTask`.
+ */
+import { unknownName } from "../errors.ts";
+import { arithmetic } from "./arithmetic/mod.ts";
+import { gsm8k } from "./math/mod.ts";
+import type { Task } from "./task.ts";
+
+export { defineTask, splits } from "./task.ts";
+export type {
+  ChatMessage,
+  Demonstration,
+  Grade,
+  Query,
+  Split,
+  Task,
+  TaskDefinition,
+  TaskParameters,
+} from "./task.ts";
+export { splitSteps, stepEnds } from "./steps.ts";
+export { canonicalNumber, extractFinalAnswer, gradeFinalNumber } from "./final_answer.ts";
+export { arithmetic, gsm8k };
+
+/** Every task that comes with the project, by name. */
+export const tasks: ReadonlyMap<string, Task> = new Map(
+  [arithmetic, gsm8k].map((task) => [task.name, task]),
+);
+
+/** @throws {UserError} naming the nearest known task */
+export function getTask(name: string): Task {
+  const task = tasks.get(name);
+  if (task === undefined) throw unknownName("task", name, tasks.keys());
+  return task;
+}
