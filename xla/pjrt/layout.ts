@@ -1,0 +1,356 @@
+/**
+ * Memory layout of the parts of the PJRT C API that we call, as tables: the order of the functions in
+ * `PJRT_Api` and the fields of each argument struct. Offsets follow from C's alignment rules. The test
+ * beside this file compares every name, order and offset with the `pjrt_c_api.h` shipped with a plugin.
+ */
+
+/** Version of the header that these tables follow. */
+export const PJRT_API_MAJOR = 0;
+export const PJRT_API_MINOR = 81;
+
+/** C types of struct fields on a 64-bit platform: `i32` also stands for enums. */
+export type FieldKind = "ptr" | "size" | "i64" | "i32" | "bool";
+
+const BYTES: Readonly<Record<FieldKind, number>> = { ptr: 8, size: 8, i64: 8, i32: 4, bool: 1 };
+
+/** Where a struct's fields lie. `size` is what goes into `struct_size`: the end of the last field. */
+export interface Layout {
+  readonly size: number;
+  readonly offsets: Readonly<Record<string, number>>;
+}
+
+/** The layout of a struct that begins, as all of PJRT's do, with `struct_size` and `extension_start`. */
+export function layoutOf(fields: Readonly<Record<string, FieldKind>>): Layout {
+  const offsets: Record<string, number> = { struct_size: 0, extension_start: 8 };
+  let end = 16;
+  for (const [name, kind] of Object.entries(fields)) {
+    const bytes = BYTES[kind];
+    const offset = Math.ceil(end / bytes) * bytes;
+    offsets[name] = offset;
+    end = offset + bytes;
+  }
+  return { size: end, offsets };
+}
+
+/** Offset in `PJRT_Api` of the version (struct_size, extension_start, then major and minor). */
+export const API_VERSION_OFFSET = 16 + 16;
+/** Offset in `PJRT_Api` of the first function pointer. */
+export const API_FUNCTIONS_OFFSET = 40;
+
+/** Functions of `PJRT_Api` in order, without their `PJRT_` prefix. */
+export const API = [
+  "Error_Destroy",
+  "Error_Message",
+  "Error_GetCode",
+  "Plugin_Initialize",
+  "Plugin_Attributes",
+  "Event_Destroy",
+  "Event_IsReady",
+  "Event_Error",
+  "Event_Await",
+  "Event_OnReady",
+  "Client_Create",
+  "Client_Destroy",
+  "Client_PlatformName",
+  "Client_ProcessIndex",
+  "Client_PlatformVersion",
+  "Client_Devices",
+  "Client_AddressableDevices",
+  "Client_LookupDevice",
+  "Client_LookupAddressableDevice",
+  "Client_AddressableMemories",
+  "Client_Compile",
+  "Client_DefaultDeviceAssignment",
+  "Client_BufferFromHostBuffer",
+  "DeviceDescription_Id",
+  "DeviceDescription_ProcessIndex",
+  "DeviceDescription_Attributes",
+  "DeviceDescription_Kind",
+  "DeviceDescription_DebugString",
+  "DeviceDescription_ToString",
+  "Device_GetDescription",
+  "Device_IsAddressable",
+  "Device_LocalHardwareId",
+  "Device_AddressableMemories",
+  "Device_DefaultMemory",
+  "Device_MemoryStats",
+  "Memory_Id",
+  "Memory_Kind",
+  "Memory_DebugString",
+  "Memory_ToString",
+  "Memory_AddressableByDevices",
+  "Executable_Destroy",
+  "Executable_Name",
+  "Executable_NumReplicas",
+  "Executable_NumPartitions",
+  "Executable_NumOutputs",
+  "Executable_SizeOfGeneratedCodeInBytes",
+  "Executable_GetCostAnalysis",
+  "Executable_OutputMemoryKinds",
+  "Executable_OptimizedProgram",
+  "Executable_Serialize",
+  "LoadedExecutable_Destroy",
+  "LoadedExecutable_GetExecutable",
+  "LoadedExecutable_AddressableDevices",
+  "LoadedExecutable_Delete",
+  "LoadedExecutable_IsDeleted",
+  "LoadedExecutable_Execute",
+  "Executable_DeserializeAndLoad",
+  "LoadedExecutable_Fingerprint",
+  "Buffer_Destroy",
+  "Buffer_ElementType",
+  "Buffer_Dimensions",
+  "Buffer_UnpaddedDimensions",
+  "Buffer_DynamicDimensionIndices",
+  "Buffer_GetMemoryLayout",
+  "Buffer_OnDeviceSizeInBytes",
+  "Buffer_Device",
+  "Buffer_Memory",
+  "Buffer_Delete",
+  "Buffer_IsDeleted",
+  "Buffer_CopyToDevice",
+  "Buffer_ToHostBuffer",
+  "Buffer_IsOnCpu",
+  "Buffer_ReadyEvent",
+  "Buffer_UnsafePointer",
+  "Buffer_IncreaseExternalReferenceCount",
+  "Buffer_DecreaseExternalReferenceCount",
+  "Buffer_OpaqueDeviceMemoryDataPointer",
+  "CopyToDeviceStream_Destroy",
+  "CopyToDeviceStream_AddChunk",
+  "CopyToDeviceStream_TotalBytes",
+  "CopyToDeviceStream_GranuleSize",
+  "CopyToDeviceStream_CurrentBytes",
+  "TopologyDescription_Create",
+  "TopologyDescription_Destroy",
+  "TopologyDescription_PlatformName",
+  "TopologyDescription_PlatformVersion",
+  "TopologyDescription_GetDeviceDescriptions",
+  "TopologyDescription_Serialize",
+  "TopologyDescription_Attributes",
+  "Compile",
+  "Executable_OutputElementTypes",
+  "Executable_OutputDimensions",
+  "Buffer_CopyToMemory",
+  "Client_CreateViewOfDeviceBuffer",
+  "Executable_Fingerprint",
+  "Client_TopologyDescription",
+  "Executable_GetCompiledMemoryStats",
+  "Memory_Kind_Id",
+  "ExecuteContext_Create",
+  "ExecuteContext_Destroy",
+  "Buffer_CopyRawToHost",
+  "AsyncHostToDeviceTransferManager_Destroy",
+  "AsyncHostToDeviceTransferManager_TransferData",
+  "Client_CreateBuffersForAsyncHostToDevice",
+  "AsyncHostToDeviceTransferManager_RetrieveBuffer",
+  "AsyncHostToDeviceTransferManager_Device",
+  "AsyncHostToDeviceTransferManager_BufferCount",
+  "AsyncHostToDeviceTransferManager_BufferSize",
+  "AsyncHostToDeviceTransferManager_SetBufferError",
+  "AsyncHostToDeviceTransferManager_AddMetadata",
+  "Client_DmaMap",
+  "Client_DmaUnmap",
+  "Client_CreateUninitializedBuffer",
+  "Client_UpdateGlobalProcessInfo",
+  "TopologyDescription_Deserialize",
+  "Client_CreateAliasBuffer",
+  "Client_FulfillAliasBuffer",
+  "LoadedExecutable_GetDeviceAssignment",
+] as const;
+
+/** Argument structs by name, without `PJRT_`; the two leading fields common to all are left out. */
+export const STRUCTS = {
+  Error_Destroy_Args: { error: "ptr" },
+  Error_Message_Args: { error: "ptr", message: "ptr", message_size: "size" },
+  Error_GetCode_Args: { error: "ptr", code: "i32" },
+  Plugin_Initialize_Args: {},
+  Event_Destroy_Args: { event: "ptr" },
+  Event_IsReady_Args: { event: "ptr", is_ready: "bool" },
+  Event_Await_Args: { event: "ptr" },
+  Client_Create_Args: {
+    create_options: "ptr",
+    num_options: "size",
+    kv_get_callback: "ptr",
+    kv_get_user_arg: "ptr",
+    kv_put_callback: "ptr",
+    kv_put_user_arg: "ptr",
+    client: "ptr",
+    kv_try_get_callback: "ptr",
+    kv_try_get_user_arg: "ptr",
+  },
+  Client_Destroy_Args: { client: "ptr" },
+  Client_PlatformName_Args: { client: "ptr", platform_name: "ptr", platform_name_size: "size" },
+  Client_PlatformVersion_Args: {
+    client: "ptr",
+    platform_version: "ptr",
+    platform_version_size: "size",
+  },
+  Client_AddressableDevices_Args: {
+    client: "ptr",
+    addressable_devices: "ptr",
+    num_addressable_devices: "size",
+  },
+  Client_Compile_Args: {
+    client: "ptr",
+    program: "ptr",
+    compile_options: "ptr",
+    compile_options_size: "size",
+    executable: "ptr",
+  },
+  Client_BufferFromHostBuffer_Args: {
+    client: "ptr",
+    data: "ptr",
+    type: "i32",
+    dims: "ptr",
+    num_dims: "size",
+    byte_strides: "ptr",
+    num_byte_strides: "size",
+    host_buffer_semantics: "i32",
+    device: "ptr",
+    memory: "ptr",
+    device_layout: "ptr",
+    done_with_host_buffer: "ptr",
+    buffer: "ptr",
+  },
+  Device_GetDescription_Args: { device: "ptr", device_description: "ptr" },
+  DeviceDescription_Kind_Args: {
+    device_description: "ptr",
+    device_kind: "ptr",
+    device_kind_size: "size",
+  },
+  Device_MemoryStats_Args: {
+    device: "ptr",
+    bytes_in_use: "i64",
+    peak_bytes_in_use: "i64",
+    peak_bytes_in_use_is_set: "bool",
+    num_allocs: "i64",
+    num_allocs_is_set: "bool",
+    largest_alloc_size: "i64",
+    largest_alloc_size_is_set: "bool",
+    bytes_limit: "i64",
+    bytes_limit_is_set: "bool",
+    bytes_reserved: "i64",
+    bytes_reserved_is_set: "bool",
+    peak_bytes_reserved: "i64",
+    peak_bytes_reserved_is_set: "bool",
+    bytes_reservable_limit: "i64",
+    bytes_reservable_limit_is_set: "bool",
+    largest_free_block_bytes: "i64",
+    largest_free_block_bytes_is_set: "bool",
+    pool_bytes: "i64",
+    pool_bytes_is_set: "bool",
+    peak_pool_bytes: "i64",
+    peak_pool_bytes_is_set: "bool",
+  },
+  Executable_Destroy_Args: { executable: "ptr" },
+  Executable_OptimizedProgram_Args: { executable: "ptr", program: "ptr" },
+  Executable_GetCompiledMemoryStats_Args: {
+    executable: "ptr",
+    generated_code_size_in_bytes: "i64",
+    argument_size_in_bytes: "i64",
+    output_size_in_bytes: "i64",
+    alias_size_in_bytes: "i64",
+    temp_size_in_bytes: "i64",
+    host_generated_code_size_in_bytes: "i64",
+    host_argument_size_in_bytes: "i64",
+    host_output_size_in_bytes: "i64",
+    host_alias_size_in_bytes: "i64",
+    host_temp_size_in_bytes: "i64",
+    peak_memory_in_bytes: "i64",
+  },
+  Executable_Serialize_Args: {
+    executable: "ptr",
+    serialized_bytes: "ptr",
+    serialized_bytes_size: "size",
+    serialized_executable: "ptr",
+    serialized_executable_deleter: "ptr",
+  },
+  Executable_NumOutputs_Args: { executable: "ptr", num_outputs: "size" },
+  LoadedExecutable_Destroy_Args: { executable: "ptr" },
+  LoadedExecutable_GetExecutable_Args: { loaded_executable: "ptr", executable: "ptr" },
+  LoadedExecutable_Execute_Args: {
+    executable: "ptr",
+    options: "ptr",
+    argument_lists: "ptr",
+    num_devices: "size",
+    num_args: "size",
+    output_lists: "ptr",
+    device_complete_events: "ptr",
+    execute_device: "ptr",
+  },
+  Executable_DeserializeAndLoad_Args: {
+    client: "ptr",
+    serialized_executable: "ptr",
+    serialized_executable_size: "size",
+    loaded_executable: "ptr",
+    overridden_serialized_compile_options: "ptr",
+    overridden_serialized_compile_options_size: "size",
+  },
+  Buffer_Destroy_Args: { buffer: "ptr" },
+  Buffer_ToHostBuffer_Args: {
+    src: "ptr",
+    host_layout: "ptr",
+    dst: "ptr",
+    dst_size: "size",
+    event: "ptr",
+  },
+  Buffer_ReadyEvent_Args: { buffer: "ptr", event: "ptr" },
+  Buffer_OnDeviceSizeInBytes_Args: { buffer: "ptr", on_device_size_in_bytes: "size" },
+  Program: { code: "ptr", code_size: "size", format: "ptr", format_size: "size" },
+  ExecuteOptions: {
+    send_callbacks: "ptr",
+    recv_callbacks: "ptr",
+    num_send_ops: "size",
+    num_recv_ops: "size",
+    launch_id: "i32",
+    non_donatable_input_indices: "ptr",
+    num_non_donatable_input_indices: "size",
+    context: "ptr",
+    call_location: "ptr",
+    num_tasks: "size",
+    task_ids: "ptr",
+    incarnation_ids: "ptr",
+  },
+  NamedValue: { name: "ptr", name_size: "size", type: "i32", value: "i64", value_size: "size" },
+} as const satisfies Record<string, Record<string, FieldKind>>;
+
+export type ApiFunction = (typeof API)[number];
+export type StructName = keyof typeof STRUCTS;
+
+/** `PJRT_Error_Code`, by number. */
+export const ERROR_CODES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+] as const;
+
+/** `PJRT_Buffer_Type` of the element types we store. */
+export const BUFFER_TYPES = {
+  i1: 1,
+  i8: 2,
+  i32: 4,
+  i64: 5,
+  ui8: 6,
+  ui32: 8,
+  ui64: 9,
+  f16: 10,
+  f32: 11,
+  f64: 12,
+  bf16: 13,
+  c64: 14,
+} as const;

@@ -1,0 +1,44 @@
+/**
+ * `xla.CompileOptionsProto`, encoded by hand: the few fields we set, by their numbers in
+ * `xla/pjrt/proto/compile_options.proto`.
+ */
+
+/** What a program is compiled for. */
+export interface CompileOptions {
+  /** Devices that the program is partitioned over (SPMD). */
+  numPartitions: number;
+}
+
+export const SINGLE_DEVICE: CompileOptions = { numPartitions: 1 };
+
+function varint(value: number): number[] {
+  const bytes = [];
+  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value & 127) | 128);
+  return [...bytes, value];
+}
+
+const WIRE_VARINT = 0;
+const WIRE_BYTES = 2;
+
+function integer(field: number, value: number): number[] {
+  return [...varint((field << 3) | WIRE_VARINT), ...varint(value)];
+}
+
+function message(field: number, body: number[]): number[] {
+  return [...varint((field << 3) | WIRE_BYTES), ...varint(body.length), ...body];
+}
+
+/** The serialised proto of `options`. */
+export function encodeCompileOptions(options: CompileOptions): Uint8Array<ArrayBuffer> {
+  const partitions = options.numPartitions;
+  const build = [...integer(4, 1), ...integer(5, partitions)];
+  if (partitions > 1) {
+    const devices = Array.from(
+      { length: partitions },
+      (_, i) => message(3, message(1, varint(i))),
+    ).flat();
+    const assignment = [...integer(1, 1), ...integer(2, partitions), ...devices];
+    build.push(...integer(6, 1), ...message(9, assignment));
+  }
+  return Uint8Array.from(message(3, build));
+}
