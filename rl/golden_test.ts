@@ -3,6 +3,7 @@
  * OREO, DQO and SFT, TRL for DPO and KTO.
  */
 import { basename } from "node:path";
+import { SafetensorsFile } from "../lm/safetensors.ts";
 import { tf, useBackend } from "../xla/mod.ts";
 import {
   chosenLogProbs,
@@ -172,6 +173,58 @@ for (const path of goldenFiles("losses", /^oreo_(single|multi).*\.json$/)) {
         [logits],
       );
       assertClose(gradLogits!, flat(expected.grad_policy_logits), gradTolerance, "grad of logits");
+    });
+  }
+}
+
+interface LargeFile {
+  beta: number;
+  alpha: number;
+  token: Record<"critic_loss" | "actor_total" | "kl_reg", number>;
+  step: Record<"critic_loss" | "actor_total" | "kl_reg", number>;
+}
+
+for (const path of goldenFiles("losses", /^oreo_large\.json$/)) {
+  for (const level of ["token", "step"] as const) {
+    Deno.test(`${basename(path)} ${level}: losses and gradients`, async () => {
+      const { beta, alpha, [level]: expected } = readJson<LargeFile>(path);
+      await using data = await SafetensorsFile.open(path.replace(/json$/, "safetensors"));
+      const shapeOf = (name: string) => [...data.entries.get(name)!.shape];
+      const floats = async (name: string) => tf.tensor(await data.float32(name), shapeOf(name));
+      const integers = async (name: string) =>
+        tf.tensor2d(await data.integers(name), shapeOf(name) as [number, number], "int32");
+      const ids = await integers("ids");
+      const [batch, time] = ids.shape;
+      const columns = [batch, time - 1] as [number, number];
+      const stateMask = (await integers(`state_mask_${level}`)).slice([0, 0], columns);
+      const actionMask = (await integers("action_mask")).slice([0, 1], columns);
+      const rewards = await floats("rewards") as tf.Tensor1D;
+      const values = await floats("values");
+      const logits = await floats("policy_logits");
+      const reference = nextTokenDistributions(await floats("ref_logits") as tf.Tensor3D);
+      const losses = (x: tf.Tensor, v: tf.Tensor) => {
+        const policy = nextTokenDistributions(x as tf.Tensor3D);
+        const inputs = {
+          values: v as tf.Tensor2D,
+          logRatios: chosenLogProbs(policy, ids).sub(chosenLogProbs(reference, ids)) as tf.Tensor2D,
+          actionMask,
+          stateMask,
+          rewards,
+          beta,
+        };
+        const kl = weightedSum(klDivergence(policy, reference), normalise(actionMask));
+        return { value: valueLoss(inputs), policy: policyLoss(inputs, level).add(kl.mul(alpha)) };
+      };
+      // One gradient of both losses: neither reaches the other's parameters.
+      const [total, [gradLogits, gradValues]] = valueAndGrads((x, v) => {
+        const { value, policy } = losses(x!, v!);
+        return value.add(policy);
+      }, [logits, values]);
+      const sum = expected.critic_loss + expected.actor_total;
+      assertClose([total], [sum], lossTolerance, "sum of losses");
+      const golden = (name: string) => data.float32(`${level}.${name}`);
+      assertClose(gradLogits!, await golden("grad_policy_logits"), gradTolerance, "grad of logits");
+      assertClose(gradValues!, await golden("grad_values"), gradTolerance, "grad of values");
     });
   }
 }
