@@ -91,7 +91,10 @@ for (const path of goldenFiles("optim", /^adamw_.*\.json$/)) {
           ]] as const
         ) {
           const expected = await data.float32(`step${i + 1}.${key}`);
-          assertClose(all[kind][name]!, expected, tolerance, `${what} ${key}`);
+          // Autograd sums in another order, so elements near zero carry the noise of the large ones.
+          const largest = Math.max(...expected.map(Math.abs));
+          const allowed = given ? tolerance : { absolute: 1e-6 * Math.max(1, largest) };
+          assertClose(all[kind][name]!, expected, allowed, `${what} ${key}`);
         }
       }
     }
