@@ -7,3 +7,16 @@ export * from "./events.ts";
 export * from "./journal.ts";
 export { openJournal } from "./journal_open.ts";
 export type { RunRecord, RunState, StageRecord, StageState } from "./summary.ts";
+export * from "./stage.ts";
+export { buildGraph, defineWorkflow } from "./workflow.ts";
+export type {
+  ArtifactRef,
+  Condition,
+  InputRefs,
+  NodeHandle,
+  NodeSpec,
+  Workflow,
+  WorkflowBuilder,
+} from "./workflow.ts";
+export { type Graph, type GraphNode, graphRecord, toMermaid, toText } from "./graph.ts";
+export { applyOverrides, describeParams, parseParams } from "./params.ts";
