@@ -12,6 +12,9 @@ export type Decoding = z.infer<typeof Decoding>;
 
 const Count = z.int().min(0);
 
+/** A measured quantity: null or NaN where it diverged or was not read, shown as missing. */
+const Reading = z.union([z.number(), z.nan(), z.null()]);
+
 /**
  * One evaluation: `correct` of `n` answers were right. `n` counts independent trials (problems times
  * independent draws); the interval printed beside the accuracy is Wilson's for these two counts.
@@ -39,7 +42,7 @@ export const Curve = z.object({
   stage: z.string().min(1),
   /** `sft_loss`, `value_loss`, `policy_loss`, `kl`, `v_auc`, `v_calibration`, or any other name. */
   metric: z.string().min(1),
-  points: z.array(z.tuple([z.number(), z.number()])),
+  points: z.array(z.tuple([z.number(), Reading])),
 });
 export type Curve = z.infer<typeof Curve>;
 
@@ -53,11 +56,11 @@ export const Sample = z.object({
   /** The response's tokens as text; joined they are the response. */
   tokens: z.array(z.string()),
   /** values[i] = V of the state that ends with tokens[i], so the value after that token. */
-  values: z.array(z.number()),
+  values: z.array(Reading),
   /** V of the prompt alone, before the first token. */
-  promptValue: z.number().optional(),
+  promptValue: Reading.optional(),
   /** advantages[i] = beta * (log pi(a_i|s_i) - log pi_ref(a_i|s_i)), the implicit advantage. */
-  advantages: z.array(z.number()).optional(),
+  advantages: z.array(Reading).optional(),
   correct: z.boolean(),
   /** What the grader read from the response (null where it found no answer), and the right answer. */
   answer: z.string().nullable(),

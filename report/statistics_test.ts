@@ -18,7 +18,10 @@ Deno.test("Wilson's interval equals published values", () => {
     const interval = wilson(correct, n);
     const tolerance = 0.5 * 10 ** -digits + 1e-15;
     assert.ok(Math.abs(interval.low - low) <= tolerance, `${correct}/${n}: low ${interval.low}`);
-    assert.ok(Math.abs(interval.high - high) <= tolerance, `${correct}/${n}: high ${interval.high}`);
+    assert.ok(
+      Math.abs(interval.high - high) <= tolerance,
+      `${correct}/${n}: high ${interval.high}`,
+    );
     assert.equal(interval.accuracy, correct / n);
   }
 });
