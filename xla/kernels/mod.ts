@@ -1,4 +1,12 @@
 /** Importing this module fills `lowerings` with every tfjs kernel that compiles to XLA. */
+import "./binary.ts";
+import "./creation.ts";
+import "./indexing.ts";
+import "./matmul.ts";
+import "./reduce.ts";
+import "./shape.ts";
+import "./unary.ts";
+
 export {
   type KernelAttrs,
   type KernelInputs,
