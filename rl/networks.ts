@@ -1,0 +1,41 @@
+/**
+ * What training needs of a model: pure functions of parameters and tokens. A language model of `lm` is
+ * one such pair; tests train tables of logits and values through the same interface.
+ */
+import type { ModelConfig } from "../lm/config.ts";
+import { hiddenStates, logits, tokenLogProbs, values } from "../lm/transformer.ts";
+import type { tf } from "../xla/mod.ts";
+import type { NamedTensors } from "./optimizer.ts";
+
+export interface PolicyNetwork {
+  /** Next-token logits `[batch, time, vocab]` for ids `[batch, time]`, int32, padded on the right. */
+  logits(params: NamedTensors, ids: tf.Tensor2D): tf.Tensor3D;
+  /** log π of every token but the first, `[batch, time - 1]`, without the logits in memory. */
+  logProbs(params: NamedTensors, ids: tf.Tensor2D): tf.Tensor2D;
+}
+
+export interface ValueNetwork {
+  /** V of every prefix, `[batch, time]`. */
+  values(params: NamedTensors, ids: tf.Tensor2D): tf.Tensor2D;
+}
+
+export interface Networks {
+  policy: PolicyNetwork;
+  value: ValueNetwork;
+}
+
+/**
+ * The transformer that `config` describes as policy and, with a value head, as value model. Padding
+ * needs no mask: it follows every token that counts, and attention is causal.
+ */
+export function languageNetworks(config: ModelConfig): Networks {
+  return {
+    policy: {
+      logits: (params, ids) => logits(config, params, hiddenStates(config, params, ids)),
+      logProbs: (params, ids) => tokenLogProbs(config, params, ids),
+    },
+    value: {
+      values: (params, ids) => values(params, hiddenStates(config, params, ids)),
+    },
+  };
+}

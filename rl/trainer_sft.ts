@@ -1,0 +1,105 @@
+/** Maximum likelihood on demonstrations, and rejection sampling: the same on what succeeded. */
+import { UserError } from "../errors.ts";
+import { gradientsOf } from "./gradients.ts";
+import type { PolicyNetwork } from "./networks.ts";
+import { sftLoss } from "./objectives/mod.ts";
+import type { NamedTensors } from "./optimizer.ts";
+import { type Objective, train, type TrainingOptions } from "./trainer.ts";
+import type { Demonstration, Trajectory } from "./trajectory.ts";
+
+/** Options of `train` but for what SFT decides itself; `learningRate` defaults to the paper's. */
+export interface SftOptions
+  extends Omit<TrainingOptions, "learningRates" | "level" | "evaluation"> {
+  /** Peak rate; default 2e-5 (SFT), 5e-6 (rejection sampling). */
+  learningRate?: number;
+  evaluation?: { every: number; score(params: NamedTensors, step: number): Promise<number> };
+}
+
+export interface SftResult {
+  policy: NamedTensors;
+  steps: number;
+  best?: { step: number; score: number };
+  /** The last step's `loss` and optimizer metrics. */
+  metrics: Record<string, number>;
+}
+
+/**
+ * −mean log π over action tokens (`sftLoss`), averaged over the tokens of a batch unless
+ * `normalisation` says otherwise.
+ *
+ * @param params initial parameters; left as they are
+ */
+export async function trainSft(
+  network: PolicyNetwork,
+  params: NamedTensors,
+  demonstrations: readonly Demonstration[],
+  options: SftOptions,
+): Promise<SftResult> {
+  return await likelihood("sft", network, params, demonstrations, {
+    learningRate: 2e-5,
+    ...options,
+  });
+}
+
+/**
+ * SFT on the trajectories with reward 1.
+ * @throws UserError where there is none
+ */
+export async function trainRejectionSampling(
+  network: PolicyNetwork,
+  params: NamedTensors,
+  trajectories: readonly Trajectory[],
+  options: SftOptions,
+): Promise<SftResult> {
+  const correct = trajectories.filter((t) => t.reward === 1);
+  if (correct.length === 0) {
+    throw new UserError(
+      `cannot train rejection_sampling: none of ${trajectories.length} trajectories has reward 1. ` +
+        "Sample more of them, or of easier queries",
+    );
+  }
+  const settings = { learningRate: 5e-6, ...options };
+  return await likelihood("rejection_sampling", network, params, correct, settings);
+}
+
+async function likelihood(
+  name: string,
+  network: PolicyNetwork,
+  params: NamedTensors,
+  demonstrations: readonly Demonstration[],
+  { learningRate, evaluation, ...options }: SftOptions & { learningRate: number },
+): Promise<SftResult> {
+  const { models, ...rest } = await train(
+    likelihoodObjective(name, network),
+    { policy: params },
+    {},
+    demonstrations,
+    {
+      normalisation: "token",
+      ...options,
+      learningRates: { policy: learningRate },
+      ...(evaluation === undefined ? {} : {
+        evaluation: {
+          every: evaluation.every,
+          score: (models, step) => evaluation.score(models.policy!, step),
+        },
+      }),
+    },
+  );
+  return { policy: models.policy!, ...rest };
+}
+
+function likelihoodObjective(name: string, network: PolicyNetwork): Objective {
+  return {
+    name,
+    sums: ["loss"],
+    gradients(models, _constants, { ids, actionWeights }) {
+      const { kept, grads } = gradientsOf(() => {
+        const loss = sftLoss(network.logProbs(models.policy!, ids), actionWeights, actionWeights);
+        return { loss, kept: [loss] };
+      }, models);
+      return { grads, sums: kept };
+    },
+    describe: (sums) => sums,
+  };
+}
