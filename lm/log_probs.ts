@@ -56,12 +56,12 @@ function whole(hidden: tf.Tensor2D, weight: tf.Tensor2D, targets: tf.Tensor1D): 
     const [h, w, save] = inputs as unknown as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];
     const logits = tf.matMul(h, w, false, true) as tf.Tensor2D;
     const { value, lse } = gathered(logits, targets);
-    save([h, w, logits, lse]);
+    save([h, w, logits, lse, targets]);
     return {
       value,
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [h, w, logits, lse] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
-        const slope = logitGradient(logits, lse, targets, dy);
+        const slope = logitGradient(logits, lse, saved[4]!, dy);
         return [tf.matMul(slope, w), tf.matMul(slope, h, true, false)];
       },
     };
@@ -98,13 +98,13 @@ function chunked(
       tf.scalar(0) as tf.Tensor,
       chunks,
     );
-    save([h, w]);
+    save([h, w, targets]);
     return {
       value: unpadded(tf.reshape(columns, [chunks * perChunk])),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [h, w] = saved as [tf.Tensor2D, tf.Tensor2D];
         const states = padded(h);
-        const tokens = padded(targets);
+        const tokens = padded(saved[2]!);
         const slopes = padded(dy);
         const [dWeight, dHidden] = scan(
           (carry: tf.Tensor, i) => {

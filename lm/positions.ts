@@ -91,24 +91,27 @@ function scaledTables({ cos, sin }: RotaryTables, scale: number): RotaryTables {
 
 /** Rotates pairs (i, i + headDim / 2) of the last axis, as Hugging Face checkpoints expect. */
 export function rotate<T extends tf.Tensor>(x: T, tables: RotaryTables): T {
-  const turn = (v: tf.Tensor, sign: 1 | -1) => {
+  const turn = (v: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor, sign: 1 | -1) => {
     const half = v.shape.at(-1)! / 2;
     const begin = v.shape.map(() => 0);
     const size = [...v.shape.slice(0, -1), half];
     const a = tf.slice(v, begin, size);
     const b = tf.slice(v, [...begin.slice(0, -1), half], size);
-    const { cos, sin } = tables;
     const cross = tf.mul(b, sin);
     const back = tf.mul(a, sin);
     return sign === 1
       ? tf.concat([tf.sub(tf.mul(a, cos), cross), tf.add(tf.mul(b, cos), back)], -1)
       : tf.concat([tf.add(tf.mul(a, cos), cross), tf.sub(tf.mul(b, cos), back)], -1);
   };
-  // The rotation's transpose is the rotation back, so the gradient needs nothing saved.
-  const rotation = tf.customGrad((input) => ({
-    value: turn(input as tf.Tensor, 1),
-    gradFunc: (dy: tf.Tensor) => [turn(dy, -1)],
-  }));
+  // The rotation's transpose is the rotation back. Only tables are saved: they outlive the forward
+  // pass's scope that way.
+  const rotation = tf.customGrad((input, save) => {
+    (save as tf.GradSaveFunc)([tables.cos, tables.sin]);
+    return {
+      value: turn(input as tf.Tensor, tables.cos, tables.sin, 1),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => [turn(dy, saved[0]!, saved[1]!, -1)],
+    };
+  });
   return rotation(x) as T;
 }
 

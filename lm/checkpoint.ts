@@ -1,0 +1,160 @@
+/**
+ * Model weights from and to Hugging Face folders and GGUF files: every tensor the configuration calls
+ * for must be there with its shape, nothing more, and goes to the device one at a time.
+ */
+import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { tf } from "../xla/mod.ts";
+import { UserError } from "../errors.ts";
+import { architectureName, type ModelConfig, parameterShapes, type WeightType } from "./config.ts";
+import { SafetensorsFolder, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
+import { GgufFile } from "./gguf.ts";
+import { type Params, VALUE_HEAD } from "./transformer.ts";
+
+/** A set of named float tensors that can be read one at a time. */
+interface WeightSource {
+  names(): string[];
+  entry(name: string): { readonly shape: readonly number[]; readonly file: string } | undefined;
+  float32(name: string): Promise<Float32Array>;
+}
+
+/** Buffers that some exporters store although they follow from the configuration. */
+const redundant = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$|\.attention\.masked_bias$/;
+
+/**
+ * The parameters of the model that `config` describes, as float32 tensors.
+ * @throws UserError naming file, tensor, expected and found where the weights do not fit the config.
+ */
+export async function loadParams(
+  config: ModelConfig,
+  source: WeightSource,
+  where: string,
+): Promise<Params> {
+  const expected = expectedShapes(config, source);
+  for (const [name, shape] of expected) {
+    const entry = source.entry(name);
+    if (entry === undefined) {
+      throw new UserError(
+        `${where} has no tensor '${name}', expected with shape [${shape}] by its config`,
+      );
+    }
+    if (entry.shape.join() !== shape.join()) {
+      throw new UserError(
+        `${entry.file}: tensor '${name}' has shape [${entry.shape}], expected [${shape}] by the config`,
+      );
+    }
+  }
+  for (const name of source.names()) {
+    if (expected.has(name) || redundant.test(name)) continue;
+    // Some writers keep the tied output embedding; it is the same tensor.
+    if (name === "lm_head.weight" && config.tieWordEmbeddings) continue;
+    throw new UserError(
+      `${where} holds tensor '${name}', which a ${config.modelType} model of this config has not`,
+    );
+  }
+  const params: Params = {};
+  try {
+    for (const [name, shape] of expected) {
+      params[name] = tf.tensor(await source.float32(name), shape, "float32");
+    }
+  } catch (error) {
+    tf.dispose(params);
+    throw error;
+  }
+  return params;
+}
+
+/** The config's shapes; a value model has a head more and may lack the output embedding. */
+function expectedShapes(config: ModelConfig, source: WeightSource): Map<string, number[]> {
+  const shapes = parameterShapes(config);
+  if (source.entry(VALUE_HEAD) !== undefined) {
+    shapes.set(VALUE_HEAD, [1, config.hiddenSize]);
+    if (source.entry("lm_head.weight") === undefined) shapes.delete("lm_head.weight");
+  }
+  return shapes;
+}
+
+/** What a model path turned out to be. */
+export type ModelFiles =
+  | { kind: "safetensors"; folder: string }
+  | { kind: "gguf"; file: string; folder?: string };
+
+/**
+ * Finds the weights at a path: a `.gguf` file, or a folder with `model.safetensors` (or its index), or
+ * a folder with `config.json` and one `.gguf`.
+ */
+export async function findModel(path: string): Promise<ModelFiles> {
+  const info = await stat(path).catch((cause) => {
+    throw new UserError(`cannot open the model ${path}: ${cause.message}`, { cause });
+  });
+  if (!info.isDirectory()) {
+    if (path.endsWith(".gguf")) return { kind: "gguf", file: path };
+    throw new UserError(`${path} is neither a model folder nor a .gguf file`);
+  }
+  const names = await readdir(path);
+  if (names.some((name) => /^model\.safetensors(\.index\.json)?$/.test(name))) {
+    return { kind: "safetensors", folder: path };
+  }
+  const ggufs = names.filter((name) => name.endsWith(".gguf"));
+  if (ggufs.length === 1) return { kind: "gguf", file: join(path, ggufs[0]!), folder: path };
+  throw new UserError(
+    ggufs.length > 1
+      ? `${path} holds ${ggufs.length} .gguf files: name one of them`
+      : `${path} holds no model.safetensors, no model.safetensors.index.json and no .gguf file`,
+  );
+}
+
+/** Loads the weights found by {@link findModel}. */
+export async function loadWeights(config: ModelConfig, files: ModelFiles): Promise<Params> {
+  if (files.kind === "gguf") {
+    await using source = await GgufFile.open(files.file);
+    return await loadParams(config, source.asHuggingFace(config), files.file);
+  }
+  await using source = await SafetensorsFolder.open(files.folder);
+  return await loadParams(config, source, files.folder);
+}
+
+const storedAs = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
+
+/**
+ * Writes `config.json` and `model.safetensors` into `folder`, the weights last and atomically.
+ * Parameters are read back from the device one at a time.
+ */
+export async function saveWeights(
+  folder: string,
+  config: ModelConfig,
+  params: Params,
+  weightType: WeightType = "float32",
+): Promise<void> {
+  const tensors = new Map<string, TensorToWrite>();
+  for (const name of Object.keys(params).toSorted()) {
+    const tensor = params[name]!;
+    tensors.set(name, {
+      shape: tensor.shape,
+      dtype: storedAs[weightType],
+      data: async () => await tensor.data() as Float32Array,
+    });
+  }
+  try {
+    await mkdir(folder, { recursive: true });
+    const fields = configFields(config, weightType, VALUE_HEAD in params);
+    await writeFile(join(folder, "config.json"), JSON.stringify(fields, null, 2) + "\n");
+  } catch (cause) {
+    throw new UserError(`cannot write the model to ${folder}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+}
+
+/** The fields as read, with what saving changes: the number format and the class. */
+function configFields(config: ModelConfig, weightType: WeightType, isValueModel: boolean) {
+  const key = "dtype" in config.raw ? "dtype" : "torch_dtype";
+  return {
+    ...config.raw,
+    architectures: [
+      isValueModel ? "LLMForSequenceRegression" : architectureName(config.modelType),
+    ],
+    [key]: weightType,
+  };
+}
