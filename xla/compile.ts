@@ -25,7 +25,7 @@ export function jit<A extends unknown[], R extends Tree>(
   let compiled: ((...args: A) => R) | undefined;
   return (...args) => {
     const core = activeCore();
-    if (core !== undefined) return (compiled ??= core.jit(fn, options))(...args);
+    if (core !== undefined && !core.inline) return (compiled ??= core.jit(fn, options))(...args);
     const given = new Set<unknown>();
     visitLeaves(args, (leaf) => given.add(leaf));
     // A result is always a new tensor, as it is from a compiled program.

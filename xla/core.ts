@@ -10,8 +10,8 @@ import type { Tree } from "./tree.ts";
 export interface Core {
   /** Runs a kernel of ours on the xla backend, on the tape like any tfjs kernel. */
   run(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>): tf.Tensor;
-  /** True while a jit trace records. */
-  readonly tracing: boolean;
+  /** True where a compiled function must run as plain calls: inside a trace, or on a gradient's tape. */
+  readonly inline: boolean;
   whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S;
   jit<A extends unknown[], R extends Tree>(
     fn: (...args: A) => R,

@@ -3,7 +3,8 @@
  * the compute dtype. Each has a gradient and runs on every backend.
  */
 import { tf } from "./tf.ts";
-import { activeCore } from "./core.ts";
+import { activeCore, type Core } from "./core.ts";
+import { keepingTape } from "./tape.ts";
 
 type Start = number | tf.Tensor;
 
@@ -23,12 +24,43 @@ function hostStarts(starts: readonly Start[], shape: number[], sizes: readonly n
   });
 }
 
-/** Starts as int32 scalar tensors named start0, start1, ... for the device kernels. */
-function startInputs(starts: readonly Start[]): Record<string, tf.Tensor> {
-  return Object.fromEntries(starts.map((start, i) => {
+/** Starts as int32 scalar tensors for the device kernels. */
+function scalarStarts(starts: readonly Start[]): tf.Tensor[] {
+  return starts.map((start) => {
     const scalar = typeof start === "number" ? tf.scalar(start, "int32") : start;
-    return [`start${i}`, scalar.rank === 0 ? scalar : tf.reshape(scalar, [])];
-  }));
+    return scalar.rank === 0 ? scalar : tf.reshape(scalar, []);
+  });
+}
+
+function named(starts: readonly tf.Tensor[]): Record<string, tf.Tensor> {
+  return Object.fromEntries(starts.map((start, i) => [`start${i}`, start]));
+}
+
+/** Positions have no derivative; tfjs wants a number for each all the same. */
+function noGradients(starts: readonly tf.Tensor[]): tf.Tensor[] {
+  return starts.map(() => tf.scalar(0));
+}
+
+/**
+ * A kernel of the xla backend with its gradient. `gradients` gets dy and the inputs that `saves` names,
+ * and returns a gradient for every input.
+ */
+function differentiable(
+  core: Core,
+  kernel: string,
+  inputs: Record<string, tf.Tensor>,
+  attrs: Record<string, unknown>,
+  saves: readonly string[],
+  gradients: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.Tensor[],
+): tf.Tensor {
+  const names = Object.keys(inputs);
+  const run = tf.customGrad((...args) => {
+    const save = args.pop() as unknown as tf.GradSaveFunc;
+    const named = Object.fromEntries(names.map((name, i) => [name, args[i] as tf.Tensor]));
+    save(saves.map((name) => named[name]!));
+    return { value: core.run(kernel, named, attrs), gradFunc: gradients };
+  });
+  return run(...Object.values(inputs));
 }
 
 /**
@@ -49,7 +81,15 @@ export function dynamicSlice<T extends tf.Tensor>(
     if (core === undefined || starts.every((start) => typeof start === "number")) {
       return tf.slice(x, hostStarts(starts, x.shape, sizes), [...sizes]) as T;
     }
-    return core.run("DynamicSlice", { x, ...startInputs(starts) }, { sizes: [...sizes] }) as T;
+    const at = named(scalarStarts(starts));
+    return differentiable(
+      core,
+      "DynamicSlice",
+      { x, ...at },
+      { sizes: [...sizes] },
+      Object.keys(at),
+      (dy, saved) => [dynamicUpdateSlice(tf.zeros(x.shape), dy, saved), ...noGradients(saved)],
+    ) as T;
   });
 }
 
@@ -74,7 +114,20 @@ export function dynamicUpdateSlice<T extends tf.Tensor>(
   return tf.tidy(() => {
     const core = activeCore();
     if (core !== undefined) {
-      return core.run("DynamicUpdateSlice", { x, update, ...startInputs(starts) }, {}) as T;
+      const at = named(scalarStarts(starts));
+      const size = update.shape;
+      return differentiable(
+        core,
+        "DynamicUpdateSlice",
+        { x, update, ...at },
+        {},
+        Object.keys(at),
+        (dy, saved) => [
+          dynamicUpdateSlice(dy, tf.zeros(size), saved),
+          dynamicSlice(dy, saved, size),
+          ...noGradients(saved),
+        ],
+      ) as T;
     }
     const begin = hostStarts(starts, x.shape, update.shape);
     const padding = begin.map((b, i) =>
@@ -102,7 +155,10 @@ export function stopGradient<T extends tf.Tensor>(x: T): T {
  */
 export function asType<T extends tf.Tensor>(x: T, dtype: "bfloat16" | "float32"): T {
   const core = activeCore();
-  return (core === undefined ? tf.clone(x) : core.run("AsType", { x }, { dtype })) as T;
+  if (core === undefined) return tf.clone(x);
+  return differentiable(core, "AsType", { x }, { dtype }, ["x"], (dy, [like]) => [
+    core.run("AsTypeOf", { x: dy, like: like! }, {}),
+  ]) as T;
 }
 
 /**
@@ -124,7 +180,7 @@ export function checkpoint<A extends tf.Tensor[]>(
         gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
           // The barrier keeps the compiler from merging the second computation with the first.
           const again = saved.map((x) => core.run("OptimizationBarrier", { x, after: dy }, {}));
-          return tf.grads((...xs: tf.Tensor[]) => fn(...xs as A))(again, dy);
+          return keepingTape(() => tf.grads((...xs: tf.Tensor[]) => fn(...xs as A))(again, dy));
         },
       };
     });

@@ -1,22 +1,89 @@
 /**
- * Chooses the tfjs backend: `xla` where its plugin loads, else `wasm`, else `cpu`.
+ * Chooses the tfjs backend: `xla` where its plugin loads, else `wasm` with one line that says why.
  */
+import * as path from "node:path";
 import { tf } from "./tf.ts";
-import { unknownName } from "../errors.ts";
+import { UserError } from "../errors.ts";
+import { registerKernels, XlaBackend } from "./backend.ts";
+import { setCore } from "./core.ts";
+import { XlaCore } from "./jit.ts";
+import { Client } from "./pjrt/client.ts";
+import { Plugin } from "./pjrt/api.ts";
+import { cacheFolder, cpuPlugin, pluginAt, type PluginFile } from "./plugin.ts";
+import { Programs } from "./programs.ts";
 
 export interface BackendInfo {
   /** The tfjs backend's name: xla, wasm or cpu. */
   name: string;
-  /** What it runs on, as the plugin says (cpu, cuda) or `host`. */
+  /** What it runs on, as the plugin says (cpu, cuda), or `host` for tfjs's own backends. */
   platform: string;
   devices: number;
   /** Why a slower backend than the default was taken. */
   reason?: string;
 }
 
-/** Makes a backend active and says which one it is. */
+/** The xla backend of this process, once one has been started. */
+let started: { spec: string; backend: XlaBackend } | undefined;
+
+/**
+ * Makes a backend active and says which one it is.
+ * @param spec `xla` or `xla:cpu` (the CPU plugin), a path to a PJRT plugin, `wasm` or `cpu`. Where
+ *   undefined: xla, or wasm with one printed line of reason where xla cannot be had.
+ * @throws UserError for an unknown name and, where `spec` is given, for a plugin that does not load
+ */
 export async function useBackend(spec?: string): Promise<BackendInfo> {
-  if (spec !== undefined && spec !== "cpu") throw unknownName("backend", spec, ["cpu"]);
-  await tf.setBackend("cpu");
-  return { name: "cpu", platform: "host", devices: 1 };
+  if (spec === undefined) {
+    try {
+      return await useXla("xla:cpu");
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      const reason = error.message;
+      console.error(`using tfjs's wasm backend, which is slower: ${reason}`);
+      return { ...await useTfjs("wasm"), reason };
+    }
+  }
+  if (spec === "cpu" || spec === "wasm") return await useTfjs(spec);
+  if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu");
+  if (spec.includes("/") || spec.endsWith(".so")) {
+    return await useXla(spec);
+  }
+  throw new UserError(
+    `unknown backend '${spec}': choose xla, xla:cpu, wasm, cpu or a path to a PJRT plugin`,
+    { exitCode: 2 },
+  );
+}
+
+async function useTfjs(name: "cpu" | "wasm"): Promise<BackendInfo> {
+  if (name === "wasm") await import("./wasm.ts");
+  if (!await tf.setBackend(name)) throw new UserError(`tfjs's ${name} backend does not start here`);
+  return { name, platform: "host", devices: 1 };
+}
+
+async function useXla(spec: string): Promise<BackendInfo> {
+  if (started === undefined) {
+    const backend = startXla(spec === "xla:cpu" ? await cpuPlugin() : pluginAt(spec));
+    started = { spec, backend };
+    registerKernels();
+    tf.registerBackend("xla", () => backend, 0);
+    setCore(new XlaCore(backend));
+  } else if (started.spec !== spec) {
+    throw new UserError(
+      `backend '${spec}': this process already runs '${started.spec}'; start another process for it`,
+      { exitCode: 2 },
+    );
+  }
+  await tf.setBackend("xla");
+  const { client } = started.backend;
+  return { name: "xla", platform: client.platform, devices: client.devices.length };
+}
+
+function startXla(file: PluginFile): XlaBackend {
+  const client = new Client(Plugin.open(file.path));
+  const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
+  return new XlaBackend(client, programs);
+}
+
+/** The active xla backend's internals, for benchmarks and tests; undefined on other backends. */
+export function xlaBackend(): XlaBackend | undefined {
+  return tf.getBackend() === "xla" ? started?.backend : undefined;
 }

@@ -1,0 +1,405 @@
+/**
+ * Tracing and running compiled functions on the xla backend: `jit` and `whileLoop` as `core.ts` offers
+ * them to the public operations.
+ */
+import { tf } from "./tf.ts";
+import type { Core } from "./core.ts";
+import type { JitOptions } from "./compile.ts";
+import type { Entry } from "./entry.ts";
+import type { XlaBackend } from "./backend.ts";
+import type { Executable } from "./pjrt/executable.ts";
+import type { TensorType, Value } from "./hlo/mod.ts";
+import { sameType } from "./hlo/mod.ts";
+import { describe, fillTree, leavesOf, type Tree, typeOf } from "./tree.ts";
+import { isTapeOn, recordUndifferentiable, withFreshTape } from "./tape.ts";
+import { type Hoisted, Trace } from "./trace.ts";
+
+/** A traced and compiled function for one structure of arguments. */
+interface Program {
+  readonly executable: Executable;
+  readonly hoisted: readonly Hoisted[];
+  readonly results: readonly TensorType[];
+  readonly structure: Tree;
+  /** Leaves to donate, with the error for a later use of each. */
+  readonly donated: readonly { leaf: number; after: string }[];
+}
+
+export class XlaCore implements Core {
+  readonly #backend: XlaBackend;
+
+  constructor(backend: XlaBackend) {
+    this.#backend = backend;
+  }
+
+  get inline(): boolean {
+    return this.#backend.trace !== undefined || isTapeOn();
+  }
+
+  run(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>) {
+    return tf.engine().runKernel(kernel, inputs, attrs as tf.NamedAttrMap) as tf.Tensor;
+  }
+
+  jit<A extends unknown[], R extends Tree>(
+    fn: (...args: A) => R,
+    options: JitOptions,
+  ): (...args: A) => R {
+    const programs = new Map<string, Program>();
+    const donate = new Set(options.donate ?? []);
+    const name = options.name ?? (fn.name || "anonymous");
+    const flat = new Flattening(this.#backend, name);
+    return (...args) => {
+      flat.read(args);
+      let program = programs.get(flat.key);
+      if (program === undefined) {
+        program = this.#trace(fn, args, name, donate);
+        programs.set(flat.key, program);
+        flat.read(args);
+      }
+      return this.#call(program, flat) as R;
+    };
+  }
+
+  /** Traces `fn` on stand-ins for the tensors of `args`, and compiles it. */
+  #trace<A extends unknown[], R extends Tree>(
+    fn: (...args: A) => R,
+    args: A,
+    name: string,
+    donate: ReadonlySet<number>,
+  ): Program {
+    const backend = this.#backend;
+    const trace = new Trace(name);
+    const types: TensorType[] = [];
+    const donated: { leaf: number; after: string }[] = [];
+    const standIn = (leaf: tf.Tensor, path: string, argument: number): tf.Tensor => {
+      const entry = backend.entryOf(leaf.dataId);
+      if (!entry.onDevice) {
+        throw new TypeError(`jit '${name}': argument ${path} is a ${leaf.dtype} tensor`);
+      }
+      if (donate.has(argument)) {
+        donated.push({
+          leaf: types.length,
+          after: `argument ${path} of jit '${name}' (${typeOf(leaf)}) was donated to an earlier ` +
+            `call and is gone; use the call's result, or do not donate argument ${argument}`,
+        });
+      }
+      types.push({ shape: [...leaf.shape], dtype: entry.hlo });
+      return backend.tracedTensor(trace.argument(types.at(-1)!), `argument ${path}`);
+    };
+    let structure: R | undefined;
+    const results: Value[] = [];
+    this.#recording(trace, () => {
+      tf.tidy(() => {
+        const traced = args.map((arg, i) =>
+          mapWithPath(arg, `${i}`, (leaf, path) => standIn(leaf, path, i))
+        ) as A;
+        structure = fn(...traced);
+        for (const leaf of leavesOf(structure, `the result of jit '${name}'`)) {
+          results.push(trace.valueOf(leaf, backend.entryOf(leaf.dataId), "returning a result"));
+        }
+      });
+    });
+    alias(trace, donated, types, results);
+    const text = trace.builder.module(results, { name });
+    let executable: Executable;
+    try {
+      executable = backend.programs.get(text, name, trace.ops);
+    } catch (error) {
+      for (const { entry, variable } of trace.hoisted) {
+        if (variable === undefined) backend.release(entry);
+      }
+      throw error;
+    }
+    return {
+      executable,
+      hoisted: trace.hoisted,
+      results: results.map((value) => value.type),
+      structure: structure!,
+      donated,
+    };
+  }
+
+  #recording(trace: Trace, body: () => void): void {
+    const backend = this.#backend;
+    const outer = backend.trace;
+    backend.trace = trace;
+    try {
+      withFreshTape(body);
+    } finally {
+      backend.trace = outer;
+      trace.close();
+    }
+  }
+
+  #call(program: Program, flat: Flattening): Tree {
+    const { executable, hoisted, donated } = program;
+    const backend = this.#backend;
+    const entries = flat.entries;
+    const addresses = executable.inputs(entries.length + hoisted.length);
+    for (let i = 0; i < entries.length; i++) addresses[i] = backend.bufferOf(entries[i]!);
+    for (const { argument, entry, variable } of hoisted) {
+      const current = variable === undefined ? entry : backend.entryOf(variable.dataId);
+      addresses[argument] = backend.bufferOf(current);
+    }
+    executable.run(donated.length === 0 ? undefined : shared(donated, entries));
+    const results = program.results.map((type, i) =>
+      backend.tensorOf(executable.outputs[i]!, type)
+    );
+    for (const { leaf, after } of donated) consume(flat.tensors[leaf]!, entries[leaf]!, after);
+    flat.clear();
+    return isSingle(program.structure) ? results[0]! : fillTree(program.structure, results);
+  }
+
+  whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S {
+    const backend = this.#backend;
+    leavesOf(init, "whileLoop state");
+    if (backend.trace !== undefined) return this.#tracedLoop(backend.trace, cond, body, init);
+    const flat = new Flattening(backend, "whileLoop");
+    const program = this.#trace(
+      (state: S) => this.#tracedLoop(backend.trace!, cond, body, state),
+      [init],
+      "whileLoop",
+      new Set(),
+    );
+    flat.read([init]);
+    const result = this.#call(program, flat);
+    for (const { entry, variable } of program.hoisted) {
+      if (variable === undefined) backend.release(entry);
+    }
+    if (isTapeOn()) {
+      refuseGradient(leavesOf(init), leavesOf(result));
+    }
+    return result as S;
+  }
+
+  #tracedLoop<S extends Tree>(
+    trace: Trace,
+    cond: (state: S) => tf.Tensor,
+    body: (state: S) => S,
+    init: S,
+  ): S {
+    const backend = this.#backend;
+    const first = leavesOf(init);
+    const values = first.map((leaf) =>
+      trace.valueOf(leaf, backend.entryOf(leaf.dataId), "whileLoop")
+    );
+    const inRegion = (args: Value[], f: (state: S) => Value[]): Value[] =>
+      trace.inScope(() => {
+        let out: Value[] = [];
+        withFreshTape(() =>
+          tf.tidy(() => {
+            const leaves = args.map((value, i) =>
+              backend.tracedTensor(value, `whileLoop state leaf ${i}`)
+            );
+            out = f(fillTree(init, leaves));
+          })
+        );
+        return out;
+      });
+    const read = (leaf: tf.Tensor) =>
+      trace.valueOf(leaf, backend.entryOf(leaf.dataId), "whileLoop");
+    let results: Value[] = [];
+    const captured = trace.collectCaptured(() => {
+      results = trace.builder.while(
+        values,
+        (...args) => inRegion(args, (state) => [condition(trace, read(cond(state)))])[0]!,
+        (...args) =>
+          inRegion(args, (state) => {
+            const next = leavesOf(body(state), "whileLoop state");
+            checkLoopTypes(values, first, next, next.map(read));
+            return next.map(read);
+          }),
+      );
+    });
+    const outputs = results.map((value) => backend.tracedTensor(value, "whileLoop"));
+    if (isTapeOn()) {
+      const inputs = [...first, ...[...captured].filter((x) => !x.isDisposed)];
+      refuseGradient(inputs, outputs);
+    }
+    return fillTree(init, outputs);
+  }
+}
+
+/** A gradient that passes through a loop must be an error, not a silent zero. */
+function refuseGradient(inputs: tf.Tensor[], outputs: tf.Tensor[]): void {
+  recordUndifferentiable(
+    "whileLoop",
+    inputs,
+    outputs,
+    "whileLoop and scan have no reverse-mode derivative on the xla backend: take the gradient " +
+      "inside the loop's body, or unroll the loop",
+  );
+}
+
+/** An i1 scalar from a bool or int32 scalar. */
+function condition(trace: Trace, value: Value): Value {
+  if (value.type.shape.some((size) => size !== 1)) {
+    throw new TypeError(`whileLoop: the condition must be a scalar, found [${value.type.shape}]`);
+  }
+  const scalar = trace.builder.reshape(value, []);
+  return scalar.type.dtype === "i1"
+    ? scalar
+    : trace.builder.compare("NE", scalar, trace.builder.scalar(0, scalar.type.dtype));
+}
+
+function checkLoopTypes(
+  before: readonly Value[],
+  first: readonly tf.Tensor[],
+  next: readonly tf.Tensor[],
+  after: readonly Value[],
+): void {
+  if (next.length !== first.length) {
+    throw new TypeError(
+      `whileLoop: the body returned ${next.length} tensors for a state of ${first.length}`,
+    );
+  }
+  for (const [i, value] of before.entries()) {
+    if (sameType(value.type, after[i]!.type)) continue;
+    const inner = (v: Value) => v.type.dtype === "bf16" ? " (bfloat16)" : "";
+    throw new TypeError(
+      `whileLoop: the body turned state leaf ${i} from ${typeOf(first[i]!)}${inner(value)} into ${
+        typeOf(next[i]!)
+      }${inner(after[i]!)}`,
+    );
+  }
+}
+
+/** Lets each donated argument's memory become a result of the same type. */
+function alias(
+  trace: Trace,
+  donated: readonly { leaf: number }[],
+  types: readonly TensorType[],
+  results: readonly Value[],
+): void {
+  const free = new Set(results.keys());
+  for (const { leaf } of donated) {
+    for (const result of free) {
+      if (!sameType(types[leaf]!, results[result]!.type)) continue;
+      trace.builder.setArgumentAttribute(leaf, "tf.aliasing_output", `${result} : i32`);
+      free.delete(result);
+      break;
+    }
+  }
+}
+
+/** Donated arguments whose data someone else still needs, which must be copied instead. */
+function shared(
+  donated: readonly { leaf: number }[],
+  entries: readonly Entry[],
+): number[] | undefined {
+  let keep: number[] | undefined;
+  for (const { leaf } of donated) {
+    const entry = entries[leaf]!;
+    if (entry.refs > 1 || entry.holds > 0 || isRepeated(entries, leaf)) (keep ??= []).push(leaf);
+  }
+  return keep;
+}
+
+function isRepeated(entries: readonly Entry[], leaf: number): boolean {
+  const entry = entries[leaf]!;
+  return entries.indexOf(entry) !== leaf || entries.indexOf(entry, leaf + 1) !== -1;
+}
+
+function consume(tensor: tf.Tensor, entry: Entry, after: string): void {
+  if (tensor.isDisposed) return;
+  tensor.dispose();
+  (tensor as unknown as { throwIfDisposed(): void }).throwIfDisposed = () => {
+    throw new Error(after);
+  };
+  if (entry.gone !== undefined) entry.gone = after;
+}
+
+function isSingle(tree: Tree): boolean {
+  return tree instanceof tf.Tensor;
+}
+
+function mapWithPath(
+  node: unknown,
+  path: string,
+  map: (leaf: tf.Tensor, path: string) => tf.Tensor,
+): unknown {
+  if (node instanceof tf.Tensor) return map(node, path);
+  if (Array.isArray(node)) return node.map((x, i) => mapWithPath(x, `${path}[${i}]`, map));
+  if (typeof node === "object" && node !== null) {
+    return Object.fromEntries(
+      Object.entries(node).map(([key, x]) => [key, mapWithPath(x, `${path}.${key}`, map)]),
+    );
+  }
+  return node;
+}
+
+const functionIds = new WeakMap<object, number>();
+let nextFunctionId = 0;
+
+/** The tensors of a call's arguments, and the key of everything else about them. Reused across calls. */
+class Flattening {
+  key = "";
+  readonly tensors: tf.Tensor[] = [];
+  readonly entries: Entry[] = [];
+  readonly #backend: XlaBackend;
+  readonly #name: string;
+
+  constructor(backend: XlaBackend, name: string) {
+    this.#backend = backend;
+    this.#name = name;
+  }
+
+  read(args: readonly unknown[]): void {
+    this.clear();
+    let key = "";
+    for (let i = 0; i < args.length; i++) key += this.#visit(args[i], i) + ";";
+    this.key = key;
+  }
+
+  /** Drops the tensors, so that a past call keeps nothing alive. */
+  clear(): void {
+    this.tensors.length = 0;
+    this.entries.length = 0;
+  }
+
+  #visit(node: unknown, argument: number): string {
+    if (node instanceof tf.Tensor) {
+      if (node.isDisposed) (node as unknown as { throwIfDisposed(): void }).throwIfDisposed();
+      const entry = this.#backend.entryOf(node.dataId);
+      this.tensors.push(node);
+      this.entries.push(entry);
+      return `${entry.hlo}[${node.shape}]`;
+    }
+    if (Array.isArray(node)) {
+      let key = "(";
+      for (const child of node) key += this.#visit(child, argument) + ",";
+      return key + ")";
+    }
+    switch (typeof node) {
+      case "object": {
+        if (node === null) return "null";
+        const prototype = Object.getPrototypeOf(node);
+        if (prototype !== Object.prototype && prototype !== null) break;
+        let key = "{";
+        for (const name in node) {
+          key += `${JSON.stringify(name)}:${
+            this.#visit((node as Record<string, unknown>)[name], argument)
+          },`;
+        }
+        return key + "}";
+      }
+      case "function": {
+        let id = functionIds.get(node);
+        if (id === undefined) functionIds.set(node, id = nextFunctionId++);
+        return `f${id}`;
+      }
+      case "string":
+        return JSON.stringify(node);
+      case "number":
+        return Object.is(node, -0) ? "-0" : String(node);
+      case "boolean":
+      case "undefined":
+        return String(node);
+      case "bigint":
+        return `${node}n`;
+    }
+    throw new TypeError(
+      `jit '${this.#name}': argument ${argument} holds ${describe(node)}; arguments are tensors, ` +
+        `plain arrays and objects of them, or static values`,
+    );
+  }
+}
