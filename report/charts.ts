@@ -10,7 +10,8 @@
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { decodingTitle, type MethodResult, methodTitle, ordered } from "./data.ts";
-import type { CalibrationBin, Decoding } from "./data.ts";
+import type { CalibrationBin, Curve, Decoding } from "./data.ts";
+import { metricTitle } from "./metrics.ts";
 import { wilson } from "./statistics.ts";
 
 type PlotDocument = NonNullable<Plot.PlotOptions["document"]>;
@@ -227,6 +228,14 @@ export function lineChart(options: LineChartOptions): string | undefined {
         )
         : null,
     ],
+  });
+}
+
+/** A training curve under its metric's title. */
+export function curveChart(curve: Curve): string | undefined {
+  return lineChart({
+    title: `${metricTitle(curve.metric)} of ${curve.stage}`,
+    points: curve.points,
   });
 }
 

@@ -13,8 +13,8 @@ import {
   beamChart,
   beamSeries,
   calibrationChart,
+  curveChart,
   duration,
-  lineChart,
   timingsChart,
 } from "./charts.ts";
 import { compareResults, type Comparison } from "./compare.ts";
@@ -205,7 +205,7 @@ function Curves({ curves }: { curves: readonly Curve[] }) {
           <h3>{stage}</h3>
           <div class="small-charts">
             {orderedMetrics(drawn.filter((c) => c.stage === stage)).map((curve) => (
-              <CurveFigure curve={curve} />
+              <CurveFigure curve={curve} chart={curveChart(curve)} />
             ))}
           </div>
         </>
@@ -215,17 +215,15 @@ function Curves({ curves }: { curves: readonly Curve[] }) {
 }
 
 /** One quantity of one stage over training steps, with its last value in words. */
-export function CurveFigure({ curve }: { curve: Curve }) {
-  const title = metricTitle(curve.metric);
-  const chart = lineChart({ title: `${title} of ${curve.stage}`, points: curve.points });
+export function CurveFigure({ curve, chart }: { curve: Curve; chart: string | undefined }) {
   const last = curve.points.at(-1)?.[1];
   return (
     <figure>
       <figcaption>
-        {title}{" "}
+        {metricTitle(curve.metric)}{" "}
         {typeof last === "number" && <span class="soft">last {Number(last.toPrecision(4))}</span>}
       </figcaption>
-      {chart === undefined ? <p class="soft">No finite values yet.</p> : raw(chart)}
+      {chart === undefined ? <p class="soft">No finite values.</p> : raw(chart)}
     </figure>
   );
 }
