@@ -7,10 +7,10 @@
  */
 import { open, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
+import { readJson } from "./json.ts";
 import {
   bfloat16ToFloat32,
   float16ToFloat32,
@@ -345,21 +345,6 @@ export class SafetensorsFolder implements AsyncDisposable {
 
 async function exists(path: string): Promise<boolean> {
   return await stat(path).then(() => true, () => false);
-}
-
-/** Parses a JSON file. @throws UserError naming the file where it is missing or not JSON. */
-export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    throw new UserError(`cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new UserError(`${path} is not JSON: ${(cause as Error).message}`, { cause });
-  }
 }
 
 /** A tensor to write; `data` is asked for when its turn comes, so that one is in memory at a time. */

@@ -1,0 +1,26 @@
+/**
+ * Language models: Hugging Face checkpoints in and out, the transformer as pure functions over a table
+ * of parameters, tokenizers and chat templates, generation with a static key-value cache, and scoring
+ * of given sequences. The value model of OREO is the same transformer with a linear head.
+ */
+export { type ModelConfig, type ModelType, parseConfig, type WeightType } from "./config.ts";
+export {
+  addValueHead,
+  type ForwardOptions,
+  hiddenStates,
+  initParams,
+  logits,
+  logProbsOfNext,
+  type Params,
+  tokenLogProbs,
+  VALUE_HEAD,
+  values,
+} from "./transformer.ts";
+export { type GenerationDefaults, loadModel, type Model, saveModel } from "./model.ts";
+export {
+  charTokenizer,
+  type ChatMessage,
+  type ChatTemplateOptions,
+  Tokenizer,
+  type TokenizerFiles,
+} from "./tokenizer.ts";
