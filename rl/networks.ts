@@ -2,8 +2,7 @@
  * What training needs of a model: pure functions of parameters and tokens. A language model of `lm` is
  * one such pair; tests train tables of logits and values through the same interface.
  */
-import type { ModelConfig } from "../lm/config.ts";
-import { hiddenStates, logits, tokenLogProbs, values } from "../lm/transformer.ts";
+import { hiddenStates, logits, type ModelConfig, tokenLogProbs, values } from "../lm/mod.ts";
 import type { tf } from "../xla/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 

@@ -1,34 +1,14 @@
 /**
- * What this room's tests share: finding golden files beside the project, and comparing arrays with a
- * tolerance that names the worst element. Used by tests only.
+ * What this room's tests share: where the golden files are, and comparing arrays with a tolerance
+ * that names the worst element. Used by tests only.
  */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { sharedFiles } from "../tests/shared.ts";
 import { tf } from "../xla/mod.ts";
 
-const shared = Deno.env.get("SHARED") ?? "../shared";
-
-/**
- * Paths in `golden/FOLDER` whose name matches. Prints what it found; where there is none, it throws
- * if `SHARED` is set, else prints that the test is skipped and returns nothing.
- */
+/** Paths of golden files in `golden/FOLDER` whose name matches; see `sharedFiles`. */
 export function goldenFiles(folder: string, pattern: RegExp): string[] {
-  const path = join(shared, "golden", folder);
-  let names: string[] = [];
-  try {
-    names = readdirSync(path).filter((name) => pattern.test(name)).sort();
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  }
-  if (names.length > 0) {
-    console.log(`${path}: ${names.join(", ")}`);
-  } else if (Deno.env.get("SHARED") !== undefined) {
-    throw new Error(`SHARED is set, but ${path} has no file like ${pattern}`);
-  } else {
-    console.log(`skipped: no golden files like ${pattern} in ${path} (set SHARED to their folder)`);
-  }
-  return names.map((name) => join(path, name));
+  return sharedFiles(`golden/${folder}`, pattern);
 }
 
 export function readJson<T>(path: string): T {

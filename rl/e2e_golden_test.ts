@@ -4,9 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { parseConfig } from "../lm/config.ts";
 import { SafetensorsFile } from "../lm/safetensors.ts";
-import { addValueHead, VALUE_HEAD } from "../lm/transformer.ts";
+import { addValueHead, parseConfig, VALUE_HEAD } from "../lm/mod.ts";
 import { tf, toHost, useBackend } from "../xla/mod.ts";
 import type { Level } from "./objectives/mod.ts";
 import { languageNetworks } from "./networks.ts";

@@ -1,0 +1,153 @@
+/**
+ * A known decision process, solved exactly by soft value iteration: OREO at each level and DQO must find
+ * its soft-optimal value and policy.
+ */
+import { tf, toHost, useBackend } from "../xla/mod.ts";
+import { gradientsOf } from "./gradients.ts";
+import { chosenLogProbs, dqoLoss, levels, nextTokenDistributions } from "./objectives/mod.ts";
+import { adamInit, adamStep, adamUpdate, cosineRate } from "./optimizer.ts";
+import { assertClose } from "./test_support.ts";
+import {
+  initialTables,
+  prefixCount,
+  prefixIndex,
+  responses,
+  tableNetworks,
+  type Tables,
+  trajectory,
+} from "./test_tables.ts";
+import { trainOreo } from "./trainer_oreo.ts";
+
+await useBackend();
+
+const tables: Tables = { actions: 2, horizon: 3 };
+const beta = 0.5;
+/** Chance of success of each response, in quarters; the data hold each response four times. */
+const quarters = [1, 3, 0, 2, 4, 1, 2, 3];
+const data = responses(tables).flatMap((response, leaf) =>
+  [0, 1, 2, 3].map((i) => trajectory(response, i < quarters[leaf]! ? 1 : 0))
+);
+
+/**
+ * V*(s) = β log Σ_a π_ref(a|s) exp(V*(s·a) / β) with V* of a whole response its chance of success, and
+ * π*(a|s) = π_ref(a|s) exp((V*(s·a) − V*(s)) / β), by prefix.
+ */
+function softOptimal(reference: Float32Array) {
+  const { actions, horizon } = tables;
+  const values = new Float64Array(prefixCount(tables));
+  const policy = new Float64Array(prefixCount(tables) * actions);
+  const visit = (prefix: number[]): number => {
+    const at = prefixIndex(tables, prefix);
+    if (prefix.length === horizon) {
+      const leaf = prefix.reduce((index, action) => index * actions + action, 0);
+      return quarters[leaf]! / 4;
+    }
+    const weights = Array.from(
+      { length: actions },
+      (_, a) => Math.exp(reference[at * actions + a]!),
+    );
+    const total = weights.reduce((sum, w) => sum + w, 0);
+    const scaled = weights.map((w, a) => w / total * Math.exp(visit([...prefix, a]) / beta));
+    const partition = scaled.reduce((sum, w) => sum + w, 0);
+    scaled.forEach((w, a) => policy[at * actions + a] = w / partition);
+    return values[at] = beta * Math.log(partition);
+  };
+  visit([]);
+  return { values, policy };
+}
+
+const inner = prefixCount({ ...tables, horizon: tables.horizon - 1 });
+
+async function assertSoftOptimal(
+  learned: { policy: tf.Tensor; value: tf.Tensor },
+  reference: tf.Tensor,
+) {
+  const expected = softOptimal(await reference.data() as Float32Array);
+  const host = await toHost({
+    policy: tf.softmax(learned.policy as tf.Tensor2D),
+    value: learned.value,
+  });
+  const within = { absolute: 0.01 };
+  const probabilities = inner * tables.actions;
+  assertClose(
+    host.policy.slice(0, probabilities),
+    expected.policy.slice(0, probabilities),
+    within,
+    "policy",
+  );
+  assertClose(host.value.slice(0, inner), expected.values.slice(0, inner), within, "V");
+}
+
+for (const level of levels) {
+  Deno.test(`OREO at ${level} level finds the soft-optimal value and policy`, async () => {
+    const { policy, value } = initialTables(tables);
+    const result = await trainOreo({
+      networks: tableNetworks(tables),
+      policy,
+      value,
+      trajectories: data,
+    }, {
+      level,
+      beta,
+      alpha: 0,
+      policyLearningRate: 0.05,
+      valueLearningRate: 0.05,
+      batchSize: data.length,
+      steps: 600,
+      reportEvery: 100,
+      adam: { maxGradNorm: Infinity },
+      seed: 0,
+      padId: 0,
+      maxLength: 4,
+      buckets: 1,
+    });
+    await assertSoftOptimal(
+      { policy: result.policy.table!, value: result.value.table! },
+      policy.table!,
+    );
+  });
+}
+
+Deno.test("DQO finds the soft-optimal value and policy", async () => {
+  const { policy, value } = initialTables(tables);
+  const networks = tableNetworks(tables);
+  const ids = tf.tensor2d(data.map((t) => [0, ...t.responseIds]), undefined, "int32");
+  const [batch, time] = ids.shape;
+  const mask = tf.ones([batch, time - 1]) as tf.Tensor2D;
+  const rewards = tf.tensor1d(data.map((t) => t.reward));
+  const refLogProbs = networks.policy.logProbs(policy, ids);
+  let params: Record<string, tf.Tensor> = { policy: policy.table!, value: value.table! };
+  let state = adamInit(params);
+  for (let step = 0; step < 600; step++) {
+    const next = tf.tidy(() => {
+      const { grads } = gradientsOf(() => {
+        const distributions = nextTokenDistributions(
+          networks.policy.logits({ table: params.policy! }, ids),
+        );
+        const loss = dqoLoss({
+          values: networks.value.values({ table: params.value! }, ids).slice([0, 0], [
+            batch,
+            time - 1,
+          ]),
+          logRatios: chosenLogProbs(distributions, ids).sub(refLogProbs),
+          actionMask: mask,
+          stateMask: mask,
+          rewards,
+          beta,
+        });
+        return { loss, kept: [] };
+      }, { params });
+      const rate = cosineRate(step, { totalSteps: 600, learningRate: 0.05 });
+      const { params: updated, state: moments } = adamUpdate(
+        params,
+        grads.params!,
+        state,
+        adamStep(step + 1, rate),
+      );
+      return { updated, m: moments.m, v: moments.v } as unknown as tf.TensorContainerObject;
+    }) as unknown as { updated: typeof params } & typeof state;
+    params = next.updated;
+    state = { m: next.m, v: next.v };
+  }
+  await assertSoftOptimal({ policy: params.policy!, value: params.value! }, policy.table!);
+});
