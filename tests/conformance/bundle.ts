@@ -133,9 +133,11 @@ export async function bundleSpecs(
     metafile: true,
     logLevel: "error",
     banner: {
-      js: `import { createRequire } from "node:module"; const require = createRequire(${
-        JSON.stringify(import.meta.url)
-      });`,
+      js: [
+        `import { createRequire } from "node:module";`,
+        `const require = createRequire(${JSON.stringify(import.meta.url)});`,
+        `const __filename = import.meta.filename, __dirname = import.meta.dirname;`,
+      ].join("\n"),
     },
     plugins: [resolver(backend, options.sync)],
   });

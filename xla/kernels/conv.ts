@@ -93,6 +93,12 @@ function forward(
   });
 }
 
+/** tfjs lets the output's gradient be larger than the output; what lies beyond is not read. */
+function fitted(b: Builder, dy: Value, axes: Axis[], layout: string): Value {
+  const limits = dy.type.shape.map((size, i) => axes[Number(layout[i])]?.output ?? size);
+  return b.slice(dy, limits.map(() => 0), limits);
+}
+
 /** dx: the output's gradient, spread apart by the strides, under the reversed filter. */
 function backwardInput(
   b: Builder,
@@ -103,7 +109,7 @@ function backwardInput(
   groups = 1,
 ): Value {
   const layout = imageLayout(axes, dataFormat);
-  return b.convolution(dy, b.reverse(filter, axes.map((_, i) => i)), {
+  return b.convolution(fitted(b, dy, axes, layout), b.reverse(filter, axes.map((_, i) => i)), {
     input: layout,
     kernel: `${digits(axes)}oi`,
     output: layout,

@@ -2,9 +2,13 @@
  * Gather, scatter, segments, counting, searching. Indices outside the operand are clamped when
  * reading and dropped when writing, where tfjs's cpu kernels throw: a compiled program cannot.
  */
+import { tf } from "../tf.ts";
 import { type Builder, sizeOf, tensor, type Value } from "../hlo/mod.ts";
 import { lower } from "./registry.ts";
 import { axisOf, broadcastTo, range, type X } from "./util.ts";
+
+/** As tfjs's own checks want it. */
+const shapeOf = (x: Value) => ({ shape: [...x.type.shape] }) as tf.Tensor;
 
 interface GatherAttrs {
   axis: number;
@@ -16,7 +20,13 @@ lower(
   (b, { x, indices }: { x: Value; indices: Value }, { axis, batchDims }: GatherAttrs) => {
     const rank = x.type.shape.length;
     const at = axisOf(axis, rank);
-    const batch = batchDims ?? 0;
+    tf.backend_util.segment_util.collectGatherOpShapeInfo(
+      shapeOf(x),
+      shapeOf(indices),
+      at,
+      batchDims ?? 0,
+    );
+    const batch = axisOf(batchDims ?? 0, indices.type.shape.length);
     const indexRank = indices.type.shape.length;
     const batching = range(batch);
     // Result: x's dimensions before the axis, the index dimensions after the batch, x's after the axis.
@@ -64,13 +74,11 @@ function scatterNd(
   updates: Value,
   combine: (old: Value, update: Value) => Value,
 ): Value {
-  const depth = indices.type.shape.length === 0 ? 1 : indices.type.shape.at(-1)!;
-  const tuples = b.reshape(b.convert(indices, "i32"), [
-    Math.max(1, sizeOf(indices.type.shape) / Math.max(depth, 1)),
-    depth,
-  ]);
+  // A vector of indices holds one-element tuples.
+  const depth = indices.type.shape.length > 1 ? indices.type.shape.at(-1)! : 1;
+  const count = depth === 0 ? 1 : sizeOf(indices.type.shape) / depth;
+  const tuples = b.reshape(b.convert(indices, "i32"), [count, depth]);
   const window = base.type.shape.slice(depth);
-  const count = tuples.type.shape[0]!;
   const wide = broadcastTo(
     b,
     b.convert(updates, base.type.dtype),
@@ -151,9 +159,15 @@ lower(
 );
 
 /** Sums of weights (or counts, without weights) by value; values outside 0..size-1 are dropped. */
-function binCount(b: Builder, x: Value, weights: Value, size: number, binary: boolean): Value {
-  const rows = x.type.shape.length === 2 ? x.type.shape[0]! : 1;
-  const columns = x.type.shape.at(-1) ?? 1;
+function binCount(
+  b: Builder,
+  x: Value,
+  weights: Value,
+  size: number,
+  rows: number,
+  binary: boolean,
+): Value {
+  const columns = sizeOf(x.type.shape) / rows;
   const dtype = weights.type.dtype;
   const values = b.reshape(b.convert(x, "i32"), [rows, columns]);
   const row = b.iota([rows, columns], "i32", 0);
@@ -173,7 +187,7 @@ function binCount(b: Builder, x: Value, weights: Value, size: number, binary: bo
     updates,
     (old, update) => binary ? update : b.add(old, update),
   );
-  return x.type.shape.length === 2 ? counts : b.reshape(counts, [size]);
+  return counts;
 }
 
 interface BinCountInputs extends X {
@@ -183,7 +197,7 @@ interface BinCountInputs extends X {
 lower(
   "Bincount",
   (b, { x, weights }: BinCountInputs, { size }: { size: number }) =>
-    binCount(b, x, weights, size, false),
+    b.reshape(binCount(b, x, weights, size, 1, false), [size]),
 );
 
 lower(
@@ -193,8 +207,10 @@ lower(
     { x, weights }: BinCountInputs,
     { size, binaryOutput }: { size: number; binaryOutput?: boolean },
   ) =>
-    // tfjs ignores binaryOutput for a vector.
-    binCount(b, x, weights, size, binaryOutput === true && x.type.shape.length === 2),
+    x.type.shape.length === 2
+      ? binCount(b, x, weights, size, x.type.shape[0]!, binaryOutput === true)
+      // tfjs ignores binaryOutput for a vector.
+      : b.reshape(binCount(b, x, weights, size, 1, false), [size]),
 );
 
 interface SearchInputs {

@@ -1,6 +1,7 @@
 /** Contractions: matrix products with their fused epilogues, and einsum. No operand is transposed or copied beforehand. */
 import { type Builder, type Value } from "../hlo/mod.ts";
-import { type KernelInputs, lower, Unsupported } from "./registry.ts";
+import { tf } from "../tf.ts";
+import { type KernelInputs, lower } from "./registry.ts";
 import { activate } from "./unary.ts";
 import { type AB, align, broadcastShapes, broadcastTo, commonType, listOf, range } from "./util.ts";
 
@@ -94,13 +95,14 @@ interface Labelled {
  * batching labels are those both have and are needed later.
  */
 lower("Einsum", (b, inputs: KernelInputs, { equation }: { equation: string }) => {
+  const values = listOf(inputs);
+  // tfjs's own reading throws what its users expect for a malformed equation.
+  const { allDims, idDims } = tf.backend_util.decodeEinsumEquation(equation, values.length);
+  const tensors = values.map((v) => ({ shape: [...v.type.shape] }) as tf.Tensor);
+  tf.backend_util.checkEinsumDimSizes(allDims.length, idDims, tensors);
   const [left, output] = equation.replaceAll(" ", "").split("->");
   const terms = left!.split(",");
   const out = [...output!];
-  const values = listOf(inputs);
-  if (terms.some((term) => new Set(term).size !== term.length)) {
-    throw new Unsupported(`einsum with a repeated label in one operand: ${equation}`);
-  }
   let rest: Labelled[] = terms.map((term, i) => ({ value: values[i]!, labels: [...term] }));
   while (rest.length > 1) {
     const [first, second, ...others] = rest as [Labelled, Labelled, ...Labelled[]];

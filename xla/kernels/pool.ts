@@ -64,12 +64,12 @@ function maxPool(b: Builder, x: Value, axes: Axis[]): Value {
   );
 }
 
-/** For each output position along an axis, how many elements of its window are not padding. */
+/** For each output position along an axis, how many elements of its window are not padding (1 where all are). */
 function counts(axis: Axis): number[] {
   return Array.from({ length: axis.output }, (_, i) => {
     const first = i * axis.stride - axis.low;
     return Array.from({ length: axis.filter }, (_, tap) => first + tap * axis.dilation)
-      .filter((place) => place >= 0 && place < axis.input).length;
+      .filter((place) => place >= 0 && place < axis.input).length || 1;
   });
 }
 
@@ -100,10 +100,16 @@ function maxPoolGrad(b: Builder, dy: Value, x: Value, axes: Axis[]): Value {
   return unpad(b, dx, axes);
 }
 
-lower("MaxPool", (b, { x }: X, attrs: PoolAttrs) => maxPool(b, x, poolAxes(x.type.shape, attrs)));
-lower("MaxPool3D", (b, { x }: X, attrs: PoolAttrs) => maxPool(b, x, poolAxes(x.type.shape, attrs)));
-lower("AvgPool", (b, { x }: X, attrs: PoolAttrs) => avgPool(b, x, poolAxes(x.type.shape, attrs)));
-lower("AvgPool3D", (b, { x }: X, attrs: PoolAttrs) => avgPool(b, x, poolAxes(x.type.shape, attrs)));
+const POOLS = { MaxPool: maxPool, MaxPool3D: maxPool, AvgPool: avgPool, AvgPool3D: avgPool };
+
+for (const [name, pool] of Object.entries(POOLS)) {
+  lower(name, (b, { x }: X, attrs: PoolAttrs) => {
+    const axes = poolAxes(x.type.shape, attrs);
+    // tfjs takes a one-element window that keeps the sizes for the identity, whatever its padding.
+    const trivial = axes.every((axis) => axis.filter === 1 && axis.input === axis.output);
+    return trivial ? x : pool(b, x, axes);
+  });
+}
 
 interface GradInputs {
   dy: Value;
@@ -148,7 +154,12 @@ function argMaxOverTaps(
 /** Maxima and their flat places in the input, [rows, columns, channels] or with the batch before. */
 lower("MaxPoolWithArgmax", (b, { x }: X, attrs: PoolAttrs & { includeBatchInIndex: boolean }) => {
   const axes = poolAxes(x.type.shape, attrs);
-  const padded = padForWindows(b, x, axes, -Infinity);
+  const padded = padForWindows(
+    b,
+    b.select(b.compare("NE", x, x), b.like(-Infinity, x), x),
+    axes,
+    -Infinity,
+  );
   const places = b.iota([x.type.shape.reduce((n, size) => n * size, 1)], "i32", 0);
   const perImage = x.type.shape.slice(1).reduce((n, size) => n * size, 1);
   const flat = attrs.includeBatchInIndex

@@ -2,7 +2,7 @@
 import { tf } from "../tf.ts";
 import { type Builder, sameShape, sizeOf, type Value } from "../hlo/mod.ts";
 import { type KernelInputs, lower } from "./registry.ts";
-import { axisOf, broadcastTo, listOf, range, type X } from "./util.ts";
+import { axesOf, axisOf, broadcastTo, listOf, range, type X } from "./util.ts";
 
 lower("Reshape", (b, { x }: X, { shape }: { shape: number[] }) => {
   return b.reshape(x, tf.util.inferFromImplicitShape(shape, sizeOf(x.type.shape)));
@@ -52,12 +52,16 @@ lower("StridedSlice", (b, { x }: X, attrs: tf.StridedSliceAttrs) => {
   const empty = size.some((n) => n === 0);
   const starts = empty ? size.map(() => 0) : first;
   const limits = empty ? size : first.map((start, i) => start + (size[i]! - 1) * steps[i]! + 1);
-  return b.reshape(b.reverse(b.slice(x, starts, limits, steps), reversed), info.finalShape);
+  return b.reshape(
+    b.reverse(b.slice(x, starts, limits, steps), reversed),
+    info.finalShape.map((n) => n + 0),
+  );
 });
 
 lower("Concat", (b, inputs: KernelInputs, { axis }: { axis: number }) => {
   const values = listOf(inputs);
   const at = axisOf(axis, values[0]!.type.shape.length);
+  tf.backend_util.assertParamsConsistent(values.map((v) => [...v.type.shape]), at);
   // An empty tensor may join any concat, whatever its other sizes.
   const filled = values.filter((v) => sizeOf(v.type.shape) > 0);
   return b.concatenate(filled.length === 0 ? values : filled, at);
@@ -144,8 +148,8 @@ lower(
 
 lower(
   "Reverse",
-  (b, { x }: X, { dims }: { dims: number[] }) =>
-    b.reverse(x, dims.map((axis) => axisOf(axis, x.type.shape.length))),
+  (b, { x }: X, { dims }: { dims: number | number[] }) =>
+    b.reverse(x, axesOf(dims, x.type.shape.length)),
 );
 
 lower("Diag", (b, { x }: X) => {
@@ -168,10 +172,13 @@ lower(
     const reshaped = tf.backend_util.getReshaped(shape, blockShape, prod);
     const permuted = tf.backend_util.getPermuted(reshaped.length, blockShape.length);
     const joined = tf.backend_util.getReshapedPermuted(shape, blockShape, prod);
-    const begin = tf.backend_util.getSliceBeginCoords(crops, blockShape.length);
-    const size = tf.backend_util.getSliceSize(joined, crops, blockShape.length);
     const whole = b.reshape(b.transpose(b.reshape(x, reshaped), permuted), joined);
-    return b.slice(whole, begin, begin.map((start, i) => start + size[i]!));
+    const cropped = (i: number) => crops[i - 1] ?? [0, 0];
+    return b.slice(
+      whole,
+      joined.map((_, i) => cropped(i)[0]!),
+      joined.map((n, i) => n - cropped(i)[1]!),
+    );
   },
 );
 

@@ -49,7 +49,8 @@ const FLOAT: Record<string, Unary> = {
   Sinh: (b, x) => b.chlo("sinh", x),
   Softplus: softplus,
   Sqrt: op("sqrt"),
-  Tan: op("tan"),
+  // Near its poles tan needs more bits of x than f32 sine and cosine keep.
+  Tan: (b, x) => b.convert(b.unary("tan", b.convert(x, "f64")), x.type.dtype),
   Tanh: op("tanh"),
 };
 
@@ -59,7 +60,8 @@ const NUMBER: Record<string, Unary> = {
   Neg: op("negate"),
   Relu: (b, x) => b.max(x, b.like(0, x)),
   Relu6: (b, x) => b.clamp(b.like(0, x), x, b.like(6, x)),
-  Sign: op("sign"),
+  // tfjs's sign of NaN is 0, XLA's is NaN.
+  Sign: (b, x) => b.select(b.compare("NE", x, x), b.like(0, x), b.unary("sign", x)),
   Square: (b, x) => b.mul(x, x),
 };
 
