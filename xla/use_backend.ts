@@ -29,12 +29,18 @@ let started: { spec: string; backend: XlaBackend } | undefined;
  * Makes a backend active and says which one it is.
  * @param spec `xla` or `xla:cpu` (the CPU plugin), a path to a PJRT plugin, `wasm` or `cpu`. Where
  *   undefined: xla, or wasm with one printed line of reason where xla cannot be had.
+ * @param options.cpuDevices how many devices the CPU plugin shows, for tests of sharding
  * @throws UserError for an unknown name and, where `spec` is given, for a plugin that does not load
  */
-export async function useBackend(spec?: string): Promise<BackendInfo> {
+export async function useBackend(
+  spec?: string,
+  options: { cpuDevices?: number } = {},
+): Promise<BackendInfo> {
+  // One device by default: the plugin starts a thread for each, and more threads than cores cost speed.
+  const devices = options.cpuDevices ?? 1;
   if (spec === undefined) {
     try {
-      return await useXla("xla:cpu");
+      return await useXla("xla:cpu", devices);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       const reason = error.message;
@@ -43,9 +49,9 @@ export async function useBackend(spec?: string): Promise<BackendInfo> {
     }
   }
   if (spec === "cpu" || spec === "wasm") return await useTfjs(spec);
-  if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu");
+  if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu", devices);
   if (spec.includes("/") || spec.endsWith(".so")) {
-    return await useXla(spec);
+    return await useXla(spec, devices);
   }
   throw new UserError(
     `unknown backend '${spec}': choose xla, xla:cpu, wasm, cpu or a path to a PJRT plugin`,
@@ -59,9 +65,11 @@ async function useTfjs(name: "cpu" | "wasm"): Promise<BackendInfo> {
   return { name, platform: "host", devices: 1 };
 }
 
-async function useXla(spec: string): Promise<BackendInfo> {
+async function useXla(spec: string, devices: number): Promise<BackendInfo> {
   if (started === undefined) {
-    const backend = startXla(spec === "xla:cpu" ? await cpuPlugin() : pluginAt(spec));
+    const backend = spec === "xla:cpu"
+      ? startXla(await cpuPlugin(), { cpu_device_count: devices })
+      : startXla(pluginAt(spec), {});
     started = { spec, backend };
     registerKernels();
     tf.registerBackend("xla", () => backend, 0);
@@ -77,8 +85,9 @@ async function useXla(spec: string): Promise<BackendInfo> {
   return { name: "xla", platform: client.platform, devices: client.devices.length };
 }
 
-function startXla(file: PluginFile): XlaBackend {
-  const client = new Client(Plugin.open(file.path));
+function startXla(file: PluginFile, options: Record<string, number>): XlaBackend {
+  quietLogs();
+  const client = new Client(Plugin.open(file.path), options);
   const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
   return new XlaBackend(client, programs);
 }
@@ -86,4 +95,11 @@ function startXla(file: PluginFile): XlaBackend {
 /** The active xla backend's internals, for benchmarks and tests; undefined on other backends. */
 export function xlaBackend(): XlaBackend | undefined {
   return tf.getBackend() === "xla" ? started?.backend : undefined;
+}
+
+/** Keeps the plugin's information messages off the terminal, unless the user asked for a level. */
+function quietLogs(): void {
+  if (Deno.env.get("TF_CPP_MIN_LOG_LEVEL") === undefined) {
+    Deno.env.set("TF_CPP_MIN_LOG_LEVEL", "1");
+  }
 }

@@ -120,14 +120,11 @@ export function textAt(address: bigint, size: bigint): string {
 export class Plugin {
   readonly path: string;
   readonly version: { major: number; minor: number };
-  // The library must stay open for the life of the process: its threads never end.
-  readonly #library: { close(): void };
   readonly #table: Deno.UnsafePointerView;
   readonly #calls = new Map<ApiFunction, Call>();
 
-  private constructor(path: string, library: { close(): void }, api: Deno.PointerObject) {
+  private constructor(path: string, api: Deno.PointerObject) {
     this.path = path;
-    this.#library = library;
     this.#table = new Deno.UnsafePointerView(api);
     this.version = {
       major: this.#table.getInt32(API_VERSION_OFFSET),
@@ -152,9 +149,10 @@ export class Plugin {
         : `it does not load as a library (${detail})`;
       throw new UserError(`${what}: ${reason}`, { exitCode: 2, cause });
     }
+    pin(path);
     const api = library.symbols.GetPjrtApi();
     if (api === null) throw new UserError(`${what}: GetPjrtApi returned nothing`);
-    const plugin = new Plugin(path, library, api);
+    const plugin = new Plugin(path, api);
     plugin.#checkVersion(what);
     plugin.call("Plugin_Initialize", new Struct("Plugin_Initialize_Args"), "starting the plugin");
     return plugin;
@@ -220,6 +218,29 @@ export class Plugin {
     const detail = textAt(message.get("message"), message.get("message_size"));
     this.fn("Error_Destroy").call(new Struct("Error_Destroy_Args", { error: pointer }).bytes);
     throw new PjrtError(action, ERROR_CODES[number] ?? `code ${number}`, detail);
+  }
+}
+
+/**
+ * Keeps a library mapped until the process is gone. Deno closes libraries on its way out, and a plugin's
+ * threads still run then: they would crash in code that is no longer there.
+ */
+function pin(path: string): void {
+  if (Deno.build.os !== "linux") return;
+  const RTLD_NOW = 0x2;
+  const RTLD_NODELETE = 0x1000;
+  const file = new TextEncoder().encode(`${path}\0`);
+  for (const name of ["libc.so.6", "libdl.so.2"]) {
+    try {
+      const libc = Deno.dlopen(name, {
+        dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
+      });
+      const handle = libc.symbols.dlopen(file, RTLD_NOW | RTLD_NODELETE);
+      libc.close();
+      if (handle !== null) return;
+    } catch {
+      // Older C libraries keep dlopen in libdl; the next name is tried.
+    }
   }
 }
 

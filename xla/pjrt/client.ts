@@ -2,7 +2,7 @@
  * One PJRT client: its devices, and buffers on them. A buffer is an address (bigint) that its owner
  * releases with {@link Client.destroyBuffer}; nothing is released behind the owner's back.
  */
-import { addressOf, PjrtError, type Plugin, Struct, textAt } from "./api.ts";
+import { PjrtError, type Plugin, Struct, textAt } from "./api.ts";
 import { BUFFER_TYPES } from "./layout.ts";
 import { Executable } from "./executable.ts";
 import { type CompileOptions, encodeCompileOptions, SINGLE_DEVICE } from "./options.ts";
@@ -27,14 +27,17 @@ export class Client {
   readonly #destroyArgs: BigUint64Array<ArrayBuffer>;
   readonly #destroy: (args: BigUint64Array<ArrayBuffer>) => Deno.PointerValue;
 
-  constructor(plugin: Plugin) {
+  /** @param options integers that the platform's client takes, such as `cpu_device_count` */
+  constructor(plugin: Plugin, options: Readonly<Record<string, number>> = {}) {
     this.plugin = plugin;
-    this.handle = plugin.call(
-      "Client_Create",
-      new Struct("Client_Create_Args"),
-      "starting a client",
-    )
-      .get("client");
+    const values = namedIntegers(options);
+    const create = new Struct("Client_Create_Args", {
+      ...(values.count > 0 && {
+        create_options: values.bytes,
+        num_options: BigInt(values.count),
+      }),
+    });
+    this.handle = plugin.call("Client_Create", create, "starting a client").get("client");
     const name = new Struct("Client_PlatformName_Args", { client: this.handle });
     plugin.call("Client_PlatformName", name, "asking for the platform");
     this.platform = textAt(name.get("platform_name"), name.get("platform_name_size"));
@@ -213,4 +216,25 @@ export class Client {
   }
 }
 
-export { addressOf };
+const NAMED_VALUE_INT64 = 1;
+
+/** An array of `PJRT_NamedValue`. */
+function namedIntegers(options: Readonly<Record<string, number>>) {
+  const structs = Object.entries(options).map(([name, value]) => {
+    const text = new TextEncoder().encode(name);
+    return new Struct("NamedValue", {
+      name: text,
+      name_size: BigInt(text.length),
+      type: NAMED_VALUE_INT64,
+      value: BigInt(value),
+      value_size: 1n,
+    });
+  });
+  const bytes = new Uint8Array(Math.max(1, structs.reduce((n, s) => n + s.bytes.length, 0)));
+  let at = 0;
+  for (const struct of structs) {
+    bytes.set(struct.bytes, at);
+    at += struct.bytes.length;
+  }
+  return { bytes, count: structs.length, structs };
+}
