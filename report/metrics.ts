@@ -7,7 +7,7 @@ const TITLES: Record<string, string> = {
   loss: "Loss",
   value_loss: "Value loss",
   policy_loss: "Policy loss",
-  kl: "KL from the reference policy",
+  kl: "KL to the reference",
   v_auc: "AUC of V",
   v_calibration: "Calibration error of V",
   accuracy: "Accuracy",

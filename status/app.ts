@@ -108,6 +108,8 @@ export function createApp(options: AppOptions): Hono {
 const common = {
   xFrameOptions: "DENY",
   referrerPolicy: "no-referrer",
+  // Pages and sandboxed reports share an origin, so they cannot ask for different agent clusters.
+  originAgentCluster: false,
   // Whether this host is reached by HTTPS alone is for its proxy to say.
   strictTransportSecurity: false,
 } as const;

@@ -1,5 +1,5 @@
 /** How runs and stages are told to people: marks, times, addresses. */
-import type { RunState, StageRecord, StageState } from "../pipeline/mod.ts";
+import type { RunState, RunSummary, StageRecord, StageState } from "../pipeline/mod.ts";
 
 /** A sign for a state, so that colour is never the only carrier. */
 export function stateMark(state: StageState | RunState): string {
@@ -33,11 +33,15 @@ export function stageSeconds(stage: StageRecord, now: number): number | undefine
   return until === undefined ? undefined : Math.max(0, (until - stage.started) / 1000);
 }
 
-/** How long the run took or has run; an interrupted one is counted up to its last sign of life. */
+/**
+ * How long the run took or has run. A done one says it itself, without the time it lay still before it
+ * was resumed; an interrupted one is counted up to its last sign of life.
+ */
 export function runSeconds(
-  run: { state: RunState; started: number; ended?: number; updated: number; heartbeat?: number },
+  run: Pick<RunSummary, "state" | "started" | "ended" | "updated" | "heartbeat" | "seconds">,
   now: number,
 ): number {
+  if (run.seconds !== undefined) return run.seconds;
   const last = run.ended ?? Math.max(run.updated, run.heartbeat ?? 0);
   return Math.max(0, ((run.state === "running" ? now : last) - run.started) / 1000);
 }

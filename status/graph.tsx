@@ -10,8 +10,8 @@ import type { StageRecord } from "../pipeline/mod.ts";
 import { stagePath, stageSeconds, stateMark } from "./describe.ts";
 import { duration } from "../report/mod.ts";
 
-const HEIGHT = 44;
-const GAP = 12;
+const HEIGHT = 42;
+const GAP = 14;
 /** Wider graphs are laid out from top to bottom instead of from left to right. */
 const PAGE_WIDTH = 1040;
 const LONGEST_LABEL = 26;
@@ -33,13 +33,15 @@ function layout(stages: readonly StageRecord[], direction: "LR" | "TB"): Layout 
   graph.setGraph({
     rankdir: direction,
     nodesep: GAP,
-    ranksep: direction === "LR" ? 34 : 30,
+    ranksep: direction === "LR" ? 34 : 24,
     marginx: 4,
     marginy: 4,
   });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const { id } of stages) {
-    const width = Math.max(104, 34 + 7.4 * label(id).length);
+    // Widths of text are not known on the server; this is ample for the page's fonts, and the same
+    // whatever the second line says, so that the graph does not move while a run goes on.
+    const width = Math.max(150, 24 + 7.9 * label(id).length);
     graph.setNode(id, { width, height: HEIGHT });
   }
   for (const { id, inputs } of stages) {
@@ -58,6 +60,13 @@ function layout(stages: readonly StageRecord[], direction: "LR" | "TB"): Layout 
 }
 
 const label = (id: string) => id.length > LONGEST_LABEL ? `${id.slice(0, LONGEST_LABEL - 1)}…` : id;
+
+/** `✓ done, 12 s`: the second line of a node. */
+function detail(stage: StageRecord, now: number): string {
+  const seconds = stageSeconds(stage, now);
+  const time = seconds === undefined ? "" : `, ${duration(seconds)}`;
+  return `${stateMark(stage.state)} ${stage.state}${time}`;
+}
 
 export interface StageGraphProps {
   run: string;
@@ -95,7 +104,6 @@ export function StageGraph({ run, stages, now }: StageGraphProps) {
       {edges.map((points) => <path class="edge" d={smooth(points)} marker-end="url(#arrow)" />)}
       {stages.map((stage) => {
         const { x, y, width } = boxes.get(stage.id)!;
-        const seconds = stageSeconds(stage, now);
         const fraction = stage.state === "running" && stage.progress && stage.progress.total > 0
           ? Math.min(1, stage.progress.done / stage.progress.total)
           : undefined;
@@ -114,8 +122,7 @@ export function StageGraph({ run, stages, now }: StageGraphProps) {
             )}
             <text x={x - width / 2 + 11} y={y - 3}>{label(stage.id)}</text>
             <text class="detail" x={x - width / 2 + 11} y={y + 13}>
-              {stateMark(stage.state)} {stage.state}
-              {seconds !== undefined && `, ${duration(seconds)}`}
+              {detail(stage, now)}
             </text>
           </a>
         );
