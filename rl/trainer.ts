@@ -49,6 +49,8 @@ export type BatchTensors = {
 /** What is minimised. `gradients` is traced; all that it sums must add up over micro-batches. */
 export interface Objective {
   name: string;
+  /** What decides its result beside the data, for the checkpoint's fingerprint. */
+  settings: Fingerprint;
   /** Names of the scalars that `gradients` returns; the first is the total loss. */
   sums: readonly string[];
   gradients(
@@ -62,9 +64,9 @@ export interface Objective {
 
 export interface TrainingOptions {
   /** Passes over the data; or `steps`. */
-  epochs?: number;
+  epochs?: number | undefined;
   /** Updates, whatever number of passes that takes. */
-  steps?: number;
+  steps?: number | undefined;
   /** Sequences per update; default 128. */
   batchSize?: number;
   /** Sequences per program run; default all of a batch. Does not change the result but for rounding. */
@@ -373,6 +375,7 @@ class TrainingRun {
     }
     return {
       objective: this.objective.name,
+      ...this.objective.settings,
       data: data.digest("hex").slice(0, 16),
       steps: this.#totalSteps,
       batchSize: this.#batchSize,

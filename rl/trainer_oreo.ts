@@ -254,7 +254,8 @@ export function oreoObjective(
     return { grads, sums: kept };
   };
 
-  return { name, sums, gradients, describe: (raw) => describeOreo(raw, joint) };
+  const settings = { level, beta, ...(joint ? { alpha, kl } : {}) };
+  return { name, settings, sums, gradients, describe: (raw) => describeOreo(raw, joint) };
 }
 
 /** Sums behind V's means for right and wrong sequences and its AUC, in the order of `valueSums`. */

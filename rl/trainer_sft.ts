@@ -92,6 +92,7 @@ async function likelihood(
 function likelihoodObjective(name: string, network: PolicyNetwork): Objective {
   return {
     name,
+    settings: {},
     sums: ["loss"],
     gradients(models, _constants, { ids, actionWeights }) {
       const { kept, grads } = gradientsOf(() => {
