@@ -20,3 +20,19 @@ export type {
 } from "./workflow.ts";
 export { type Graph, type GraphNode, graphRecord, toMermaid, toText } from "./graph.ts";
 export { applyOverrides, describeParams, parseParams } from "./params.ts";
+export { openStore } from "./store_folder.ts";
+export { CorruptArtifactError } from "./store.ts";
+export type { Lineage, Manifest, Store, WorkRecord } from "./store.ts";
+export { planGraph, type PlannedStage } from "./plan.ts";
+export type { Executor, ExecutorSignals } from "./executor.ts";
+export { processExecutor } from "./executors/process.ts";
+export { inlineExecutor } from "./executors/inline.ts";
+export { stageCommand } from "./stage_command.ts";
+export type { StageRegistry } from "./worker.ts";
+export {
+  RunCancelledError,
+  runGraph,
+  type RunOptions,
+  type RunResult,
+  runWorkflow,
+} from "./runner.ts";

@@ -6,6 +6,7 @@
 import { hostname } from "node:os";
 import process from "node:process";
 import { z } from "zod";
+import { sha256 } from "./hash.ts";
 
 export const ownerSchema = z.object({
   /** The machine and its process namespace, as long as it stays up. */
@@ -67,4 +68,17 @@ function readOr(read: () => string): string {
   } catch {
     return "";
   }
+}
+
+/** A name for something of this process that is to be swept away once the process is gone. */
+export function temporaryName(): string {
+  const { machine, pid, birth } = thisOwner();
+  return [sha256(machine).slice(0, 8), pid, birth, crypto.randomUUID().slice(0, 8)].join("-");
+}
+
+/** True where a `temporaryName` is of a process of this machine that has ended. */
+export function isLeftOver(name: string): boolean {
+  const [machine, pid, birth] = name.split("-");
+  if (machine !== sha256(machineId()).slice(0, 8) || !birth) return false;
+  return birthOf(Number(pid)) !== birth;
 }

@@ -1,0 +1,105 @@
+/**
+ * The artifact store: immutable folders of files, addressed by the hash of their content, and records
+ * of which work made which artifacts. This file is the contract; `store_folder.ts` implements it on a
+ * folder of this machine.
+ *
+ * An artifact appears as a whole or not at all; every file is checked against its hash before it is
+ * handed out, and one that does not match is set aside, so that it is missing and made again.
+ */
+import { z } from "zod";
+import { jsonSchema, valuesSchema } from "./events.ts";
+import { hashOf } from "./hash.ts";
+
+/** The version of manifests and records that this module writes. */
+export const STORE_SCHEMA = 1;
+
+const digestSchema = z.object({ sha256: z.string().length(64), size: z.number().int().min(0) });
+
+/** Which work made an artifact, of what. */
+export const lineageSchema = z.object({
+  stage: z.string(),
+  stageVersion: z.number(),
+  key: z.string(),
+  params: valuesSchema,
+  seed: z.number(),
+  /** Artifact ids by input name. */
+  parents: z.record(z.string(), z.array(z.string())),
+  /** Hash of the stage's source files; empty where the stage names no module. */
+  code: z.string(),
+});
+export type Lineage = z.infer<typeof lineageSchema>;
+
+export const manifestSchema = z.object({
+  schema: z.literal(STORE_SCHEMA),
+  kind: z.string(),
+  version: z.number(),
+  /** By path relative to the artifact's folder. */
+  files: z.record(z.string(), digestSchema),
+  /** The first work that made this content; other work may have made the same since. */
+  lineage: lineageSchema,
+  values: valuesSchema,
+});
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ArtifactFiles = Manifest["files"];
+
+/** What a stage's key leads to: the outputs of work that was done. */
+export const recordSchema = z.object({
+  schema: z.literal(STORE_SCHEMA),
+  key: z.string(),
+  ingredients: z.record(z.string(), jsonSchema),
+  code: z.string(),
+  /** Artifact ids by output name. */
+  outputs: z.record(z.string(), z.string()),
+  values: valuesSchema,
+  seconds: z.number(),
+});
+export type WorkRecord = z.infer<typeof recordSchema>;
+
+/** The id of an artifact: the hash of its kind and of its files, whoever made them. */
+export function artifactId(kind: string, version: number, files: ArtifactFiles): string {
+  return hashOf({ schema: STORE_SCHEMA, kind, version, files });
+}
+
+export interface PublishOptions {
+  kind: string;
+  version: number;
+  lineage: Lineage;
+  values: Record<string, z.infer<typeof jsonSchema>>;
+  /** Take the files away instead of copying them; cheaper. */
+  consume: boolean;
+}
+
+export interface Store {
+  /** What another process passes to `openStore` to get at the same artifacts. */
+  readonly location: string;
+  /** A folder of this machine for what is not published yet; files move cheaply from there. */
+  readonly workspace: string;
+  /** Publishes files, given as paths on disk by path in the artifact; returns the artifact's id. */
+  publish(files: ReadonlyMap<string, string>, options: PublishOptions): Promise<string>;
+  /** Whether the artifact is there with all its files in their right size; no hash is computed. */
+  has(id: string): Promise<boolean>;
+  /** @throws CorruptArtifactError where it is missing or damaged */
+  manifest(id: string): Promise<Manifest>;
+  /**
+   * Makes the artifact's files appear in a new folder, each checked against its hash. They are not
+   * to be written to.
+   *
+   * @throws CorruptArtifactError where a file is missing or does not match; the file was set aside
+   */
+  materialise(id: string, folder: string): Promise<void>;
+  /** The record of this work made by this code; `code` undefined: by any, the latest. */
+  record(key: string, code: string | undefined): Promise<WorkRecord | undefined>;
+  putRecord(record: WorkRecord): Promise<void>;
+}
+
+/** An artifact that cannot be used: it has to be made again. */
+export class CorruptArtifactError extends Error {
+  override name = "CorruptArtifactError";
+  readonly artifact: string;
+
+  /** @param message names the artifact and what is wrong with it */
+  constructor(artifact: string, message: string, options: { cause?: unknown } = {}) {
+    super(message, options);
+    this.artifact = artifact;
+  }
+}

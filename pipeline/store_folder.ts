@@ -1,0 +1,247 @@
+/**
+ * The store on a folder:
+ *
+ *     blobs/ab/cdef...        a file's bytes, named by their SHA-256; read-only, never changed
+ *     artifacts/ab/cdef....json  manifests, named by artifact id
+ *     records/ab/KEY/CODE.json   what work led to
+ *     corrupt/                files that did not match their hash
+ *     tmp/, work/, scratch/   what is not published yet
+ *
+ * Each file is written under a temporary name, flushed to disk and renamed; a manifest comes after its
+ * blobs, a record after its manifests. A file that several artifacts share is stored once.
+ */
+import { dirname, join, resolve } from "node:path";
+import { UserError } from "../errors.ts";
+import {
+  type Disk,
+  explainDisk,
+  localDisk,
+  removeQuietly,
+  withFolder,
+  writeAtomically,
+} from "./files.ts";
+import { temporaryName } from "./owner.ts";
+import {
+  type ArtifactFiles,
+  artifactId,
+  CorruptArtifactError,
+  type Manifest,
+  manifestSchema,
+  type PublishOptions,
+  recordSchema,
+  type Store,
+  STORE_SCHEMA,
+  type WorkRecord,
+} from "./store.ts";
+
+/** Opens the store in a folder; the folder is made with the first thing that is kept. */
+export class FolderStore implements Store {
+  readonly location: string;
+  readonly #disk: Disk;
+
+  constructor(folder: string, disk: Disk = localDisk) {
+    this.location = resolve(folder);
+    this.#disk = disk;
+  }
+
+  get workspace(): string {
+    return this.location;
+  }
+
+  async publish(
+    sources: ReadonlyMap<string, string>,
+    options: PublishOptions,
+  ): Promise<string> {
+    const files: ArtifactFiles = {};
+    for (const [path, source] of sources) {
+      try {
+        files[path] = await this.#keep(source, options.consume);
+      } catch (error) {
+        throw explainDisk(error, `storing ${source} in ${this.location}`);
+      }
+    }
+    const { kind, version, lineage, values } = options;
+    const id = artifactId(kind, version, files);
+    const known = await this.#readManifest(id).catch(() => undefined);
+    if (known === undefined) {
+      const manifest: Manifest = { schema: STORE_SCHEMA, kind, version, files, lineage, values };
+      await this.#write(this.#manifestPath(id), manifest);
+    }
+    return id;
+  }
+
+  async has(id: string): Promise<boolean> {
+    const manifest = await this.#readManifest(id).catch(() => undefined);
+    if (manifest === undefined) return false;
+    for (const { sha256, size } of Object.values(manifest.files)) {
+      const stat = await Deno.stat(this.#blobPath(sha256)).catch(() => undefined);
+      if (stat === undefined || !stat.isFile || stat.size !== size) return false;
+    }
+    return true;
+  }
+
+  async manifest(id: string): Promise<Manifest> {
+    try {
+      return await this.#readManifest(id);
+    } catch (cause) {
+      if (cause instanceof Deno.errors.NotFound) {
+        throw new CorruptArtifactError(id, `artifact ${short(id)} is not in the store`, { cause });
+      }
+      await this.#setAside(this.#manifestPath(id));
+      throw new CorruptArtifactError(
+        id,
+        `the manifest of artifact ${short(id)} was damaged and is set aside`,
+        { cause },
+      );
+    }
+  }
+
+  async materialise(id: string, folder: string): Promise<void> {
+    const manifest = await this.manifest(id);
+    await Deno.mkdir(folder, { recursive: true });
+    for (const [path, { sha256, size }] of Object.entries(manifest.files)) {
+      const blob = this.#blobPath(sha256);
+      let found;
+      try {
+        found = await this.#disk.digest(blob);
+      } catch (cause) {
+        if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+        throw new CorruptArtifactError(id, `file ${path} of artifact ${short(id)} is missing`, {
+          cause,
+        });
+      }
+      if (found.sha256 !== sha256 || found.size !== size) {
+        await this.#setAside(blob);
+        throw new CorruptArtifactError(
+          id,
+          `file ${path} of artifact ${short(id)} was damaged and is set aside`,
+        );
+      }
+      const target = join(folder, path);
+      try {
+        await withFolder(target, () => this.#disk.link(blob, target));
+      } catch (error) {
+        throw explainDisk(error, `laying out ${target}`);
+      }
+    }
+  }
+
+  async record(key: string, code: string | undefined): Promise<WorkRecord | undefined> {
+    if (code !== undefined) return await this.#readRecord(this.#recordPath(key, code));
+    const folder = dirname(this.#recordPath(key, ""));
+    let newest: { path: string; time: number } | undefined;
+    try {
+      for await (const { name } of Deno.readDir(folder)) {
+        if (!name.endsWith(".json")) continue;
+        const path = join(folder, name);
+        const time = (await Deno.stat(path)).mtime?.getTime() ?? 0;
+        if (newest === undefined || time > newest.time) newest = { path, time };
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return newest === undefined ? undefined : await this.#readRecord(newest.path);
+  }
+
+  async putRecord(record: WorkRecord): Promise<void> {
+    await this.#write(this.#recordPath(record.key, record.code), record);
+  }
+
+  /** Takes one file in as a blob. */
+  async #keep(path: string, consume: boolean): Promise<{ sha256: string; size: number }> {
+    if (consume) {
+      const digest = await this.#disk.digest(path, true);
+      await Deno.chmod(path, 0o444);
+      // A blob of the same hash is replaced by the same bytes, which also mends a damaged one.
+      const blob = this.#blobPath(digest.sha256);
+      await withFolder(blob, () => this.#disk.rename(path, blob));
+      return digest;
+    }
+    const temporary = this.#temporary();
+    try {
+      const digest = await withFolder(temporary, () => this.#disk.copyNew(path, temporary));
+      await Deno.chmod(temporary, 0o444);
+      const blob = this.#blobPath(digest.sha256);
+      await withFolder(blob, () => this.#disk.rename(temporary, blob));
+      return digest;
+    } catch (error) {
+      await removeQuietly(temporary);
+      throw error;
+    }
+  }
+
+  async #readManifest(id: string): Promise<Manifest> {
+    const manifest = manifestSchema.parse(
+      JSON.parse(await Deno.readTextFile(this.#manifestPath(id))),
+    );
+    const found = artifactId(manifest.kind, manifest.version, manifest.files);
+    if (found !== id) throw new Error(`the manifest describes artifact ${found}`);
+    return manifest;
+  }
+
+  /** A record that is missing or damaged is no record: the work is done again. */
+  async #readRecord(path: string): Promise<WorkRecord | undefined> {
+    let text: string;
+    try {
+      text = await Deno.readTextFile(path);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw explainDisk(error, `reading ${path}`);
+    }
+    try {
+      return recordSchema.parse(JSON.parse(text));
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #write(path: string, value: unknown): Promise<void> {
+    await writeAtomically(path, JSON.stringify(value) + "\n", this.#disk, this.#temporary());
+  }
+
+  async #setAside(path: string): Promise<void> {
+    const name = `${path.slice(this.location.length + 1).replaceAll("/", "_")}.${Date.now()}`;
+    const target = join(this.location, "corrupt", name);
+    try {
+      await withFolder(target, () => Deno.rename(path, target));
+    } catch (error) {
+      // Somebody else set it aside first.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  #blobPath(sha256: string): string {
+    return join(this.location, "blobs", sha256.slice(0, 2), sha256.slice(2));
+  }
+
+  #manifestPath(id: string): string {
+    checkId(id);
+    return join(this.location, "artifacts", id.slice(0, 2), `${id.slice(2)}.json`);
+  }
+
+  #recordPath(key: string, code: string): string {
+    checkId(key);
+    return join(this.location, "records", key.slice(0, 2), key.slice(2), `${code || "none"}.json`);
+  }
+
+  #temporary(): string {
+    return join(this.location, "tmp", temporaryName());
+  }
+}
+
+function short(id: string): string {
+  return id.slice(0, 12);
+}
+
+function checkId(id: string): void {
+  if (!/^[0-9a-f]{64}$/.test(id)) {
+    throw new UserError(`'${id}' is no artifact id or key: those have 64 hexadecimal digits`, {
+      exitCode: 2,
+    });
+  }
+}
+
+/** Opens a store by its location: a folder. */
+export function openStore(location: string): Store {
+  return new FolderStore(location);
+}
