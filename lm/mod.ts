@@ -24,3 +24,10 @@ export {
   Tokenizer,
   type TokenizerFiles,
 } from "./tokenizer.ts";
+export {
+  type Generation,
+  type GenerationRequest,
+  Generator,
+  type GeneratorModel,
+  type GeneratorOptions,
+} from "./generate.ts";

@@ -164,6 +164,15 @@ export class Tokenizer {
     return this.#added.get(token) ?? this.#inner.token_to_id(token);
   }
 
+  /** The tokens whose own text holds `part`; generating one of them writes it. */
+  idsContaining(part: string): number[] {
+    const ids: number[] = [];
+    for (let id = 0; id < this.vocabSize; id++) {
+      if (this.decode([id]).includes(part)) ids.push(id);
+    }
+    return ids;
+  }
+
   isSpecial(id: number): boolean {
     return this.#specialIds.has(id);
   }

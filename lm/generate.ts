@@ -1,0 +1,479 @@
+/**
+ * Generation with continuous batching. A fixed number of slots decode together on the device, several
+ * tokens a dispatch; finished slots are refilled from the queue between dispatches. Shapes never depend
+ * on how long sequences are, so nothing is compiled while they grow. The host only schedules: it draws
+ * each slot's uniform numbers from the request's seed and collects what came back.
+ */
+import { random, tf } from "../xla/mod.ts";
+import { UserError } from "../errors.ts";
+import type { ModelConfig } from "./config.ts";
+import type { PackedModel } from "./inference.ts";
+import { type Caches, emptyCaches, type Pair, programsFor, type StepInputs } from "./programs.ts";
+import type { Params } from "./transformer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+export interface GenerationRequest {
+  /** At least one token. */
+  readonly promptIds: readonly number[];
+  /** How many samples; default 1. Sample i draws from `foldIn(key(seed), i)`. */
+  readonly n?: number;
+  /** Non-negative integer; default 0. The same request gives the same ids in any batch. */
+  readonly seed?: number;
+  /** 0 takes the most likely token at each step. Default 1. */
+  readonly temperature?: number;
+  /** Only the k most likely tokens; 0 or absent: all. */
+  readonly topK?: number;
+  /** Only the most likely tokens that together have this probability; 1 or absent: all. */
+  readonly topP?: number;
+  /** Default: what fits into the generator's maxLength. */
+  readonly maxNewTokens?: number;
+  /** Generation ends after the token that completes one of these; it stays in the text. */
+  readonly stop?: readonly string[];
+  /** Generation ends after one of these tokens. Default: the model's end tokens. */
+  readonly stopIds?: readonly number[];
+}
+
+export interface Generation {
+  /** New tokens only, the one that ended it included. */
+  readonly ids: number[];
+  /** Decoded without special tokens; empty where the model has no tokenizer. */
+  readonly text: string;
+  /** The model's log-probability of each token, at temperature 1 and over all tokens. */
+  readonly logProbs: number[];
+  /** V of the prefix before each token, then of the whole: ids.length + 1 numbers. */
+  readonly values?: number[];
+  readonly finish: "stop" | "length";
+}
+
+export interface GeneratorOptions {
+  /** Sequences decoded at once. Default 32. */
+  readonly slots?: number;
+  /** Prompt and new tokens together. Default 512. */
+  readonly maxLength?: number;
+  /** Most tokens per slot before the host looks again. Default 32. */
+  readonly tokensPerDispatch?: number;
+  /** A model with a value head that reads every prefix. */
+  readonly valueModel?: GeneratorModel;
+}
+
+/** What generation needs of a model. */
+export interface GeneratorModel {
+  readonly config: ModelConfig;
+  readonly params: Params;
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly generationConfig?: { readonly eosTokenIds?: readonly number[] } | undefined;
+}
+
+/** One sample to make, and what has come of it. */
+interface Job {
+  readonly request: number;
+  readonly sample: number;
+  readonly promptIds: readonly number[];
+  readonly key: readonly [number, number];
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly maxNewTokens: number;
+  readonly stopSet: number;
+  /** Stop strings that a token boundary can cut, looked for on the host. */
+  readonly hostStops: readonly string[];
+  readonly ids: number[];
+  readonly logProbs: number[];
+  readonly values: number[];
+  finish?: "stop" | "length";
+}
+
+const MAX_SEED = Number.MAX_SAFE_INTEGER;
+
+export class Generator implements Disposable {
+  readonly slots: number;
+  readonly maxLength: number;
+  readonly tokensPerDispatch: number;
+  readonly #model: GeneratorModel;
+  readonly #programs: ReturnType<typeof programsFor>;
+  readonly #packed: Pair<PackedModel>;
+  readonly #hasValues: boolean;
+  #caches: Caches | undefined;
+  #column = 0;
+  #stopTokens = new Map<string, number[]>();
+
+  /**
+   * Copies the weights into decoding order; later changes of `params` are not seen.
+   * @throws UserError where the sizes do not fit the models.
+   */
+  constructor(model: GeneratorModel, options: GeneratorOptions = {}) {
+    this.slots = positive("slots", options.slots ?? 32);
+    this.maxLength = positive("maxLength", options.maxLength ?? 512);
+    this.tokensPerDispatch = positive("tokensPerDispatch", options.tokensPerDispatch ?? 32);
+    this.#model = model;
+    const value = options.valueModel;
+    this.#hasValues = value !== undefined;
+    this.#programs = programsFor(model.config, value?.config, {
+      slots: this.slots,
+      maxLength: this.maxLength,
+      tokensPerDispatch: this.tokensPerDispatch,
+    });
+    this.#packed = this.#programs.pack(
+      value === undefined
+        ? { policy: model.params }
+        : { policy: model.params, value: value.params },
+    );
+  }
+
+  /** Gives back the device memory. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  dispose(): void {
+    tf.dispose([this.#packed, this.#caches ?? []]);
+    this.#caches = undefined;
+  }
+
+  /**
+   * Samples for each request, in the order of the requests.
+   * @throws UserError where a request cannot be served; nothing is generated then.
+   */
+  async generate(
+    requests: readonly GenerationRequest[],
+    options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<Generation[][]> {
+    const stopSets = new StopSets(this.#model.config.vocabSize);
+    const jobs = requests.flatMap((request, i) => this.#jobsOf(request, i, stopSets));
+    const kind = {
+      random: jobs.some((job) => job.temperature > 0),
+      topK: jobs.some((job) => job.temperature > 0 && job.topK > 0),
+      topP: jobs.some((job) => job.temperature > 0 && job.topP < 1),
+    };
+    const queue = jobs.toReversed();
+    const running: (Job | undefined)[] = new Array(this.slots).fill(undefined);
+    const state = new SlotState(this.slots, this.tokensPerDispatch);
+    const stopTable = stopSets.table();
+    let done = 0;
+    try {
+      while (done < jobs.length) {
+        options.signal?.throwIfAborted();
+        this.#refill(queue, running, state);
+        this.#drawUniforms(running, state);
+        const busy = running.reduce((count, job) => count + (job === undefined ? 0 : 1), 0);
+        // With work waiting, come back once a quarter of the slots stand idle.
+        const leaveAt = queue.length > 0 ? Math.floor(busy * 0.75) : 0;
+        done += await this.#dispatch(running, state, stopTable, kind, leaveAt);
+        options.onProgress?.(done, jobs.length);
+      }
+    } finally {
+      stopTable.dispose();
+    }
+    return this.#collect(requests, jobs);
+  }
+
+  #jobsOf(request: GenerationRequest, index: number, stopSets: StopSets): Job[] {
+    const { promptIds, n = 1, seed = 0, temperature = 1, topK = 0, topP = 1 } = request;
+    const where = `request ${index}`;
+    const { vocabSize } = this.#model.config;
+    if (promptIds.length === 0) throw new UserError(`${where}: the prompt has no tokens`);
+    const wrong = promptIds.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+    if (wrong !== undefined) {
+      throw new UserError(`${where}: token ${wrong} is not in the vocabulary of ${vocabSize}`);
+    }
+    const room = this.maxLength - promptIds.length;
+    const maxNewTokens = request.maxNewTokens ?? room;
+    if (maxNewTokens < 1 || maxNewTokens > room) {
+      throw new UserError(
+        `${where}: ${promptIds.length} prompt tokens and ${maxNewTokens} new ones do not fit ` +
+          `maxLength ${this.maxLength}`,
+      );
+    }
+    check(where, "n", n, Number.isInteger(n) && n >= 1, "a positive integer");
+    const seedOk = Number.isInteger(seed) && seed >= 0 && seed <= MAX_SEED;
+    check(where, "seed", seed, seedOk, "a non-negative integer");
+    check(
+      where,
+      "temperature",
+      temperature,
+      temperature >= 0 && temperature < Infinity,
+      "0 or more",
+    );
+    check(where, "topK", topK, Number.isInteger(topK) && topK >= 0, "a non-negative integer");
+    check(where, "topP", topP, topP > 0 && topP <= 1, "in (0, 1]");
+    const { tokens, hostStops } = this.#stops(request, where);
+    const stopSet = stopSets.index(tokens);
+    const root = [Math.floor(seed / 2 ** 32), seed | 0] as const;
+    return Array.from({ length: n }, (_, sample) => ({
+      request: index,
+      sample,
+      promptIds,
+      key: random.threefry2x32(root[0], root[1], 0, sample),
+      temperature,
+      topK,
+      topP,
+      maxNewTokens,
+      stopSet,
+      hostStops,
+      ids: [],
+      logProbs: [],
+      values: [],
+    }));
+  }
+
+  /** Tokens that end a sequence by themselves, and the strings that several tokens may spell. */
+  #stops(request: GenerationRequest, where: string): { tokens: number[]; hostStops: string[] } {
+    const { config, generationConfig, tokenizer } = this.#model;
+    const ids = request.stopIds ??
+      [...new Set([...config.eosTokenIds, ...(generationConfig?.eosTokenIds ?? [])])];
+    const strings = request.stop ?? [];
+    if (strings.length === 0) return { tokens: [...ids], hostStops: [] };
+    if (tokenizer === undefined) {
+      throw new UserError(`${where}: stop strings need a tokenizer, and the model has none`);
+    }
+    if (strings.includes("")) throw new UserError(`${where}: a stop string is empty`);
+    const containing = strings.flatMap((stop) => {
+      const known = this.#stopTokens.get(stop) ?? tokenizer.idsContaining(stop);
+      this.#stopTokens.set(stop, known);
+      return known;
+    });
+    return {
+      tokens: [...ids, ...containing],
+      // A single ASCII character is never spread over tokens.
+      hostStops: strings.filter((stop) => stop.length > 1 || stop.charCodeAt(0) > 0x7f),
+    };
+  }
+
+  /** Starts queued jobs in free slots; prompts shared by several samples are computed once. */
+  #refill(queue: Job[], running: (Job | undefined)[], state: SlotState): void {
+    const rowOfPrompt = new Map<readonly number[], number>();
+    const prompts: (readonly number[])[] = [];
+    const rowOfSlot = new Int32Array(this.slots).fill(-1);
+    for (let slot = 0; slot < this.slots && queue.length > 0; slot++) {
+      if (running[slot] !== undefined) continue;
+      const job = queue.pop()!;
+      running[slot] = job;
+      state.start(slot, job);
+      // The last prompt token is fed by the first decoding step; a prompt of one needs no prefill.
+      if (job.promptIds.length < 2) continue;
+      let row = rowOfPrompt.get(job.promptIds);
+      if (row === undefined) {
+        row = prompts.length;
+        rowOfPrompt.set(job.promptIds, row);
+        prompts.push(job.promptIds);
+      }
+      rowOfSlot[slot] = row;
+    }
+    this.#caches ??= emptyCaches(this.#programs.shape);
+    if (prompts.length === 0) return;
+    const longest = prompts.reduce((top, prompt) => Math.max(top, prompt.length - 1), 0);
+    const time = Math.min(bucket(longest, 16), this.maxLength);
+    const rows = Math.min(bucket(prompts.length, 1), bucket(this.slots, 1));
+    const ids = new Int32Array(rows * time);
+    const lengths = new Int32Array(rows);
+    for (const [row, prompt] of prompts.entries()) {
+      const count = prompt.length - 1;
+      lengths[row] = count;
+      for (let j = 0; j < count; j++) ids[row * time + time - count + j] = prompt[j]!;
+    }
+    this.#caches = this.#programs.prefill(
+      this.#packed,
+      this.#caches,
+      { ids, lengths, rowOfSlot, rows, time },
+      this.#column,
+    );
+  }
+
+  /** Each slot's next uniforms: position p of a sample always draws foldIn(sample key, p). */
+  #drawUniforms(running: readonly (Job | undefined)[], state: SlotState): void {
+    for (let slot = 0; slot < this.slots; slot++) {
+      const job = running[slot];
+      if (job === undefined || job.temperature === 0) continue;
+      const at = job.ids.length;
+      for (let t = 0; t < this.tokensPerDispatch; t++) {
+        const [a, b] = random.threefry2x32(job.key[0], job.key[1], 0, at + t);
+        state.uniforms[t * this.slots + slot] = ((a ^ b) >>> 9) * 2 ** -23;
+      }
+    }
+  }
+
+  /** Decodes until the dispatch ends; returns how many jobs finished. */
+  async #dispatch(
+    running: (Job | undefined)[],
+    state: SlotState,
+    stopTable: tf.Tensor1D,
+    kind: StepInputs["kind"],
+    leaveAt: number,
+  ): Promise<number> {
+    const { slots } = this;
+    const inputs: StepInputs = { ...state, column: this.#column, leaveAt, stopTable, kind };
+    const { caches, output } = this.#programs.decode(this.#packed, this.#caches!, inputs);
+    this.#caches = caches;
+    const [ids, logProbs, values] = await Promise.all([
+      output.ids.data(),
+      output.logProbs.data(),
+      output.values.data(),
+    ]);
+    tf.dispose(output);
+    const steps = ids[this.tokensPerDispatch * slots]!;
+    let finished = 0;
+    for (let slot = 0; slot < slots; slot++) {
+      const job = running[slot];
+      if (job === undefined) continue;
+      let last = state.tokens[slot]!;
+      for (let t = 0; t < steps; t++) {
+        const at = t * slots + slot;
+        // A slot with nothing left to do idles through the rest of the dispatch.
+        if (state.remaining[slot] === 0 && state.flush[slot] === 0) break;
+        if (this.#hasValues) job.values.push(values[at]!);
+        state.lengths[slot]!++;
+        if (state.flush[slot] === 1) {
+          state.flush[slot] = 0;
+          break;
+        }
+        const raw = ids[at]!;
+        const stopped = raw < 0;
+        last = stopped ? -raw - 1 : raw;
+        job.ids.push(last);
+        job.logProbs.push(logProbs[at]!);
+        state.remaining[slot]!--;
+        if (stopped) job.finish = "stop";
+        else if (state.remaining[slot] === 0) job.finish = "length";
+        if (job.finish !== undefined) {
+          state.remaining[slot] = 0;
+          state.flush[slot] = this.#hasValues ? 1 : 0;
+        }
+      }
+      state.tokens[slot] = last;
+      if (job.hostStops.length > 0 && job.finish !== "stop") this.#stopOnHost(job, slot, state);
+      if (job.finish !== undefined && state.flush[slot] === 0) {
+        running[slot] = undefined;
+        state.remaining[slot] = 0;
+        finished++;
+      }
+    }
+    this.#column = (this.#column + steps) % this.maxLength;
+    return finished;
+  }
+
+  /** Ends a job whose text now holds a stop string and drops what was generated beyond it. */
+  #stopOnHost(job: Job, slot: number, state: SlotState): void {
+    const tokenizer = this.#model.tokenizer!;
+    const found = (count: number) => {
+      const text = tokenizer.decode(job.ids.slice(0, count));
+      return job.hostStops.some((stop) => text.includes(stop));
+    };
+    if (!found(job.ids.length)) return;
+    // The text of a prefix grows with it, so the first prefix that holds a stop is found by halving.
+    let low = 1;
+    let high = job.ids.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (found(middle)) high = middle;
+      else low = middle + 1;
+    }
+    const overrun = job.ids.length - low;
+    job.ids.length = low;
+    job.logProbs.length = low;
+    job.finish = "stop";
+    state.remaining[slot] = 0;
+    if (!this.#hasValues) return;
+    // V after the last kept token is known already where the slot went on past it.
+    state.flush[slot] = overrun > 0 || job.values.length > low ? 0 : 1;
+    job.values.length = Math.min(job.values.length, low + 1);
+  }
+
+  #collect(requests: readonly GenerationRequest[], jobs: readonly Job[]): Generation[][] {
+    const results: Generation[][] = requests.map(() => []);
+    const tokenizer = this.#model.tokenizer;
+    for (const job of jobs) {
+      results[job.request]![job.sample] = {
+        ids: job.ids,
+        text: tokenizer?.decode(job.ids, { skipSpecialTokens: true }) ?? "",
+        logProbs: job.logProbs,
+        ...(this.#hasValues ? { values: job.values } : {}),
+        finish: job.finish!,
+      };
+    }
+    return results;
+  }
+}
+
+function positive(name: string, value: number): number {
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw new UserError(`${name} must be a positive integer, found ${value}`, { exitCode: 2 });
+}
+
+function check(where: string, name: string, value: number, ok: boolean, wanted: string): void {
+  if (!ok) throw new UserError(`${where}: ${name} must be ${wanted}, found ${value}`);
+}
+
+/** The next power of two, at least `least`: few shapes, so few programs. */
+function bucket(value: number, least: number): number {
+  let size = least;
+  while (size < value) size *= 2;
+  return size;
+}
+
+/** Per-slot state that the host keeps and sends with every dispatch. */
+class SlotState {
+  readonly tokens: Int32Array;
+  readonly lengths: Int32Array;
+  readonly remaining: Int32Array;
+  /** 1 where the last token was chosen but its value not yet read. */
+  readonly flush: Int32Array;
+  readonly stopSet: Int32Array;
+  readonly temperature: Float32Array;
+  readonly topK: Float32Array;
+  readonly topP: Float32Array;
+  /** [tokensPerDispatch, slots] */
+  readonly uniforms: Float32Array;
+
+  constructor(slots: number, tokensPerDispatch: number) {
+    const ints = () => new Int32Array(slots);
+    const floats = () => new Float32Array(slots);
+    this.tokens = ints();
+    this.lengths = ints();
+    this.remaining = ints();
+    this.flush = ints();
+    this.stopSet = ints();
+    this.temperature = floats();
+    this.topK = floats();
+    this.topP = floats().fill(1);
+    this.uniforms = new Float32Array(tokensPerDispatch * slots);
+  }
+
+  start(slot: number, job: Job): void {
+    this.tokens[slot] = job.promptIds.at(-1)!;
+    this.lengths[slot] = job.promptIds.length - 1;
+    this.remaining[slot] = job.maxNewTokens;
+    this.flush[slot] = 0;
+    this.stopSet[slot] = job.stopSet;
+    this.temperature[slot] = job.temperature;
+    this.topK[slot] = job.topK;
+    this.topP[slot] = job.topP;
+  }
+}
+
+/** The distinct sets of stop tokens of a batch, as one table of 0 and 1. */
+class StopSets {
+  readonly #sets = new Map<string, { index: number; tokens: number[] }>();
+
+  constructor(private readonly vocabSize: number) {}
+
+  index(tokens: readonly number[]): number {
+    const sorted = [...new Set(tokens)].toSorted((a, b) => a - b);
+    const key = sorted.join();
+    const known = this.#sets.get(key);
+    if (known !== undefined) return known.index;
+    const index = this.#sets.size;
+    this.#sets.set(key, { index, tokens: sorted });
+    return index;
+  }
+
+  /** int32 [sets * vocabulary], the number of sets rounded up so that few programs are made. */
+  table(): tf.Tensor1D {
+    const table = new Int32Array(bucket(Math.max(1, this.#sets.size), 1) * this.vocabSize);
+    for (const { index, tokens } of this.#sets.values()) {
+      for (const token of tokens) {
+        if (token < this.vocabSize) table[index * this.vocabSize + token] = 1;
+      }
+    }
+    return tf.tensor1d(table, "int32");
+  }
+}

@@ -1,0 +1,345 @@
+/**
+ * The transformer as generation runs it: without gradients, with weights packed so that a token costs
+ * few matrix products, and with a key-value cache of fixed shape. Tested to agree with
+ * `transformer.ts`, whose pieces it uses.
+ *
+ * The cache is a ring of `maxLength` columns that all slots share: at each step every slot writes its
+ * token's key and value into the same column, so the write is one slice update in place however long
+ * each slot's sequence is. A slot's sequence ends at the newest column; how far back it reaches is its
+ * length, and everything older is masked.
+ */
+import { dynamicUpdateSlice, tf } from "../xla/mod.ts";
+import type { ModelConfig } from "./config.ts";
+import { causalBias, HIDDEN_SCORE, type RotaryTables, rotaryTables, rotate } from "./positions.ts";
+import {
+  addResidual,
+  outputEmbedding,
+  parameter,
+  type Params,
+  rmsNorm,
+  scaledForLogits,
+  swiGlu,
+  VALUE_HEAD,
+} from "./transformer.ts";
+
+type PackedLinear = {
+  /** [in, out] */
+  weight: tf.Tensor2D;
+  /** [out], absent where the architecture has none. */
+  bias: tf.Tensor[];
+};
+
+type PackedLayer = {
+  attentionNorm: tf.Tensor1D;
+  queryKeyValue: PackedLinear;
+  /** Query and key norms, where the architecture has them. */
+  headNorms: tf.Tensor1D[];
+  output: PackedLinear;
+  feedForwardNorm: tf.Tensor1D;
+  gateUp: PackedLinear;
+  down: PackedLinear;
+};
+
+/** A model's weights arranged for decoding; a pytree for `jit`. */
+export type PackedModel = {
+  embedding: tf.Tensor2D;
+  layers: PackedLayer[];
+  finalNorm: tf.Tensor1D;
+  /** [vocabulary, hidden], or [1, hidden] of a value model. */
+  head: tf.Tensor2D;
+};
+
+/** A layer's cache: keys and values, [slots, kvHeads, maxLength, headDim]. */
+export type LayerCache = {
+  keys: tf.Tensor4D;
+  values: tf.Tensor4D;
+};
+
+/** Packs parameters; the tensors are new and the caller's. Run it under `jit` or `tidy`. */
+export function packModel(
+  config: ModelConfig,
+  params: Params,
+  head: "logits" | "value",
+): PackedModel {
+  const pack = (names: string[], bias: boolean): PackedLinear => ({
+    weight: tf.transpose(
+      tf.concat2d(names.map((name) => parameter<tf.Rank.R2>(params, `${name}.weight`)), 0),
+    ),
+    bias: bias ? [tf.concat1d(names.map((name) => parameter(params, `${name}.bias`)))] : [],
+  });
+  const copy = (name: string) => tf.clone(parameter<tf.Rank.R1>(params, name));
+  const layers = Array.from({ length: config.numLayers }, (_, i): PackedLayer => {
+    const layer = `model.layers.${i}`;
+    const attention = `${layer}.self_attn`;
+    return {
+      attentionNorm: copy(`${layer}.input_layernorm.weight`),
+      queryKeyValue: pack(
+        ["q", "k", "v"].map((part) => `${attention}.${part}_proj`),
+        config.queryKeyValueBias,
+      ),
+      headNorms: config.queryKeyNorm
+        ? [copy(`${attention}.q_norm.weight`), copy(`${attention}.k_norm.weight`)]
+        : [],
+      output: pack([`${attention}.o_proj`], config.attentionOutputBias),
+      feedForwardNorm: copy(`${layer}.post_attention_layernorm.weight`),
+      gateUp: pack([`${layer}.mlp.gate_proj`, `${layer}.mlp.up_proj`], config.mlpBias),
+      down: pack([`${layer}.mlp.down_proj`], config.mlpBias),
+    };
+  });
+  return {
+    embedding: tf.clone(parameter<tf.Rank.R2>(params, "model.embed_tokens.weight")),
+    layers,
+    finalNorm: copy("model.norm.weight"),
+    head: tf.clone(
+      head === "value"
+        ? parameter<tf.Rank.R2>(params, VALUE_HEAD)
+        : outputEmbedding(config, params),
+    ),
+  };
+}
+
+function linear(x: tf.Tensor2D, { weight, bias }: PackedLinear): tf.Tensor2D {
+  const product: tf.Tensor2D = tf.matMul(x, weight);
+  return bias.length === 0 ? product : tf.add(product, bias[0]!);
+}
+
+/** Splits the last axis into parts of the given sizes. */
+function splitColumns(x: tf.Tensor2D, sizes: number[]): tf.Tensor2D[] {
+  let at = 0;
+  return sizes.map((size) => {
+    const part = tf.slice(x, [0, at], [x.shape[0], size]);
+    at += size;
+    return part;
+  });
+}
+
+/** What a layer's attention gets: [rows, heads, headDim], rotated where positions matter. */
+interface Heads {
+  query: tf.Tensor3D;
+  key: tf.Tensor3D;
+  value: tf.Tensor3D;
+}
+
+/**
+ * All layers over flat rows [rows, hidden]; `attend` mixes each layer's heads into
+ * [rows, heads * headDim] and keeps what it wants of them. Returns the residual stream.
+ */
+function runLayers(
+  config: ModelConfig,
+  model: PackedModel,
+  ids: tf.Tensor1D,
+  tables: { query: RotaryTables; key: RotaryTables },
+  attend: (layer: number, heads: Heads) => tf.Tensor2D,
+): tf.Tensor2D {
+  const { numHeads, numKeyValueHeads: kvHeads, headDim, rmsNormEps: eps } = config;
+  const rows = ids.shape[0];
+  const embedded = tf.gather(model.embedding, ids);
+  let stream: tf.Tensor2D = config.embeddingScale === 1
+    ? embedded
+    : tf.mul(embedded, config.embeddingScale);
+  for (const [i, layer] of model.layers.entries()) {
+    const projected = linear(rmsNorm(stream, layer.attentionNorm, eps), layer.queryKeyValue);
+    const widths = [numHeads, kvHeads, kvHeads].map((count) => count * headDim);
+    const [q, k, v] = splitColumns(projected, widths) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
+    const heads = (x: tf.Tensor2D, count: number, norm?: tf.Tensor1D): tf.Tensor3D => {
+      const split = tf.reshape<tf.Rank.R3>(x, [rows, count, headDim]);
+      return norm === undefined ? split : rmsNorm(split, norm, eps);
+    };
+    const mixed = attend(i, {
+      query: rotate(heads(q, numHeads, layer.headNorms[0]), tables.query),
+      key: rotate(heads(k, kvHeads, layer.headNorms[1]), tables.key),
+      value: heads(v, kvHeads),
+    });
+    stream = addResidual(config, stream, linear(mixed, layer.output));
+    const gateUp = linear(rmsNorm(stream, layer.feedForwardNorm, eps), layer.gateUp);
+    const half = config.intermediateSize;
+    const [gate, up] = splitColumns(gateUp, [half, half]) as [tf.Tensor2D, tf.Tensor2D];
+    stream = addResidual(config, stream, linear(swiGlu(gate, up), layer.down));
+  }
+  return stream;
+}
+
+/** Softmax attention of a few queries a key head: [n, kv, groups, dim] over [n, kv, time, dim]. */
+function mix(
+  query: tf.Tensor4D,
+  keys: tf.Tensor4D,
+  values: tf.Tensor4D,
+  bias: tf.Tensor,
+): tf.Tensor4D {
+  const scores = tf.matMul(query, keys, false, true);
+  return tf.matMul(tf.softmax(tf.add(scores, bias)), values);
+}
+
+/** The shared parts of one decoding step, the same for every layer and model. */
+export interface StepContext {
+  /** int32 scalar: the ring's column that this step writes. */
+  column: tf.Scalar;
+  /** int32 [slots]: tokens already in each slot's sequence, i.e. the position of this one. */
+  lengths: tf.Tensor1D;
+  maxLength: number;
+}
+
+/** Rotary tables of each slot's position, from constant rows. */
+function stepTables(config: ModelConfig, context: StepContext) {
+  const { query, key } = rotaryTables(config, context.maxLength);
+  // A finished slot may stand at maxLength; it is not read any more.
+  const at = tf.minimum(context.lengths, context.maxLength - 1) as tf.Tensor1D;
+  const rows = ({ cos, sin }: RotaryTables) => ({
+    cos: tf.gather(cos, at),
+    sin: tf.gather(sin, at),
+  });
+  return { query: rows(query), key: rows(key) };
+}
+
+/** 0 on a slot's own columns, hidden elsewhere: [slots, 1, 1, maxLength]. */
+function ringBias(context: StepContext, window: number | null): tf.Tensor {
+  const { column, lengths, maxLength } = context;
+  const slots = lengths.shape[0];
+  const columns = tf.range(0, maxLength, 1, "int32");
+  // How many steps ago each column was written.
+  const age = tf.mod(tf.add(tf.sub(column, columns), maxLength), tf.scalar(maxLength, "int32"));
+  let visible: tf.Tensor = tf.lessEqual(
+    tf.reshape(age, [1, maxLength]),
+    tf.reshape(lengths, [slots, 1]),
+  );
+  if (window !== null && window < maxLength) {
+    visible = tf.logicalAnd(visible, tf.reshape(tf.less(age, window), [1, maxLength]));
+  }
+  const bias = tf.mul(tf.sub(1, tf.cast(visible, "float32")), HIDDEN_SCORE);
+  return tf.reshape(bias, [slots, 1, 1, maxLength]);
+}
+
+/**
+ * Feeds one token to every slot: int32 [slots] -> final hidden states [slots, hidden] and the caches
+ * with this step's column written.
+ */
+export function decodeStep(
+  config: ModelConfig,
+  model: PackedModel,
+  caches: LayerCache[],
+  ids: tf.Tensor1D,
+  context: StepContext,
+): { hidden: tf.Tensor2D; caches: LayerCache[] } {
+  const { numHeads, numKeyValueHeads: kvHeads, headDim } = config;
+  const slots = ids.shape[0];
+  const updated: LayerCache[] = [];
+  const biases = new Map<number | null, tf.Tensor>();
+  const stream = runLayers(config, model, ids, stepTables(config, context), (i, heads) => {
+    const write = (cache: tf.Tensor4D, x: tf.Tensor3D) =>
+      dynamicUpdateSlice(cache, tf.expandDims(x, 2), [0, 0, context.column, 0]);
+    const cache = caches[i]!;
+    const layer = { keys: write(cache.keys, heads.key), values: write(cache.values, heads.value) };
+    updated.push(layer);
+    const window = config.slidingWindows[i] ?? null;
+    if (!biases.has(window)) biases.set(window, ringBias(context, window));
+    const query = tf.reshape<tf.Rank.R4>(heads.query, [
+      slots,
+      kvHeads,
+      numHeads / kvHeads,
+      headDim,
+    ]);
+    const mixed = mix(query, layer.keys, layer.values, biases.get(window)!);
+    return tf.reshape(mixed, [slots, numHeads * headDim]);
+  });
+  return { hidden: rmsNorm(stream, model.finalNorm, config.rmsNormEps), caches: updated };
+}
+
+/** Logits [slots, vocabulary] of final hidden states. */
+export function headLogits(
+  config: ModelConfig,
+  model: PackedModel,
+  hidden: tf.Tensor2D,
+): tf.Tensor2D {
+  return tf.matMul(scaledForLogits(config, hidden), model.head, false, true);
+}
+
+/** The value of each slot's prefix, [slots]. */
+export function headValues(model: PackedModel, hidden: tf.Tensor2D): tf.Tensor1D {
+  return tf.reshape(tf.matMul(hidden, model.head, false, true), [hidden.shape[0]]);
+}
+
+/**
+ * Keys and values of prompts, right-aligned: int32 [rows, time] with `lengths` real tokens at the end
+ * of each row -> per layer [rows, kvHeads, time, headDim].
+ */
+export function prefill(
+  config: ModelConfig,
+  model: PackedModel,
+  ids: tf.Tensor2D,
+  lengths: tf.Tensor1D,
+): LayerCache[] {
+  const { numHeads, numKeyValueHeads: kvHeads, headDim } = config;
+  const [rows, time] = ids.shape;
+  const groups = numHeads / kvHeads;
+  const columns = tf.reshape(tf.range(0, time, 1, "int32"), [1, time]);
+  const first = tf.reshape(tf.sub(tf.scalar(time, "int32"), lengths), [rows, 1]);
+  const present = tf.greaterEqual(columns, first) as tf.Tensor2D;
+  const positions = tf.maximum(tf.sub(columns, first), tf.scalar(0, "int32")) as tf.Tensor2D;
+  const flatTables = rotaryTables(config, time, positions);
+  const flat = ({ cos, sin }: RotaryTables) => ({
+    cos: tf.reshape(cos, [rows * time, 1, headDim / 2]),
+    sin: tf.reshape(sin, [rows * time, 1, headDim / 2]),
+  });
+  const tables = { query: flat(flatTables.query), key: flat(flatTables.key) };
+  const byHead = (x: tf.Tensor3D) =>
+    tf.transpose(tf.reshape<tf.Rank.R4>(x, [rows, time, kvHeads, headDim]), [0, 2, 1, 3]);
+  const caches: LayerCache[] = [];
+  const biases = new Map<number | null, tf.Tensor>();
+  runLayers(config, model, tf.reshape(ids, [rows * time]), tables, (i, heads) => {
+    const layer = { keys: byHead(heads.key), values: byHead(heads.value) };
+    caches.push(layer);
+    const window = config.slidingWindows[i] ?? null;
+    if (!biases.has(window)) {
+      const reach = window !== null && window < time ? window : null;
+      const bias = causalBias(time, reach, present);
+      biases.set(
+        window,
+        tf.reshape(tf.tile(bias, [1, 1, groups, 1, 1]), [rows, 1, groups * time, time]),
+      );
+    }
+    const query = tf.transpose(
+      tf.reshape(heads.query, [rows, time, kvHeads, groups, headDim]),
+      [0, 2, 3, 1, 4],
+    );
+    const grouped = tf.reshape<tf.Rank.R4>(query, [rows, kvHeads, groups * time, headDim]);
+    const mixed = mix(grouped, layer.keys, layer.values, biases.get(window)!);
+    const back = tf.transpose(
+      tf.reshape(mixed, [rows, kvHeads, groups, time, headDim]),
+      [0, 3, 1, 2, 4],
+    );
+    return tf.reshape(back, [rows * time, numHeads * headDim]);
+  });
+  return caches;
+}
+
+/**
+ * Puts prefilled rows into the ring so that they end just before `column`. `rowOfSlot` (int32 [slots])
+ * names each slot's row, -1 to leave the slot alone; several slots may share a row.
+ */
+export function placeInRing(
+  caches: LayerCache[],
+  rows: LayerCache[],
+  rowOfSlot: tf.Tensor1D,
+  column: tf.Scalar,
+): LayerCache[] {
+  const [slots, , maxLength] = caches[0]!.keys.shape;
+  const time = rows[0]!.keys.shape[2];
+  const columns = tf.range(0, maxLength, 1, "int32");
+  const ring = tf.scalar(maxLength, "int32");
+  const start = tf.sub(column, tf.scalar(time - maxLength, "int32"));
+  const offset = tf.mod(tf.sub(tf.add(columns, ring), tf.mod(start, ring)), ring);
+  const inside = tf.less(offset, tf.scalar(time, "int32"));
+  const source = tf.minimum(offset, tf.scalar(time - 1, "int32")) as tf.Tensor1D;
+  const taken = tf.greaterEqual(rowOfSlot, tf.scalar(0, "int32"));
+  const row = tf.maximum(rowOfSlot, tf.scalar(0, "int32")) as tf.Tensor1D;
+  const replaced = tf.logicalAnd(
+    tf.reshape(taken, [slots, 1, 1, 1]),
+    tf.reshape(inside, [1, 1, maxLength, 1]),
+  );
+  const place = (cache: tf.Tensor4D, block: tf.Tensor4D) =>
+    tf.where(replaced, tf.gather(tf.gather(block, row), source, 2), cache) as tf.Tensor4D;
+  return caches.map((cache, i) => ({
+    keys: place(cache.keys, rows[i]!.keys),
+    values: place(cache.values, rows[i]!.values),
+  }));
+}

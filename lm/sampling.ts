@@ -1,0 +1,161 @@
+/**
+ * Choosing the next token, on the device, without sorting the vocabulary. A token is drawn by
+ * inverting the cumulative distribution at one uniform number per slot, which comes from the request's
+ * own seed; thresholds of top-k and top-p are found by bisection.
+ */
+import { tf, whileLoop } from "../xla/mod.ts";
+
+/** What the batch needs; static, so that a batch pays only for what it uses. */
+export interface SamplingKind {
+  /** Some request draws at random; else all take the most likely token. */
+  readonly random: boolean;
+  /** Some request restricts the choice by top-k. */
+  readonly topK: boolean;
+  /** Some request restricts the choice by top-p. */
+  readonly topP: boolean;
+}
+
+/** Per slot, float32 [slots] each. */
+export interface SamplingSettings {
+  /** 0 takes the most likely token. */
+  temperature: tf.Tensor1D;
+  /** Number of tokens kept; 0 keeps all. */
+  topK: tf.Tensor1D;
+  /** Probability mass kept, in (0, 1]; 1 keeps all. */
+  topP: tf.Tensor1D;
+}
+
+/** Halvings of the interval of logits; it leaves a 2^-32 of their spread undecided. */
+const BISECTIONS = 32;
+
+/**
+ * The largest threshold per row for which the weight of the entries at or above it still reaches
+ * `wanted`: scores and weights [rows, n], wanted [rows, 1] -> [rows, 1]. Ties stand or fall together.
+ */
+export function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: tf.Tensor2D) {
+  const reached = (threshold: tf.Tensor2D) =>
+    tf.greaterEqual(
+      tf.sum(tf.mul(weights, tf.cast(tf.greaterEqual(scores, threshold), "float32")), 1, true),
+      wanted,
+    );
+  // At `high` too little is reached or exactly the top entries; `low` always reaches enough.
+  const top = tf.max(scores, 1, true) as tf.Tensor2D;
+  const bottom = tf.min(tf.maximum(scores, tf.sub(top, 1e4)), 1, true) as tf.Tensor2D;
+  const end = whileLoop(
+    (s) => tf.less(s.i, tf.scalar(BISECTIONS, "int32")),
+    (s) => {
+      const middle = tf.mul(tf.add(s.low, s.high), 0.5) as tf.Tensor2D;
+      const enough = reached(middle);
+      return {
+        i: tf.add(s.i, tf.scalar(1, "int32")),
+        low: tf.where(enough, middle, s.low),
+        high: tf.where(enough, s.high, middle),
+      };
+    },
+    { i: tf.scalar(0, "int32") as tf.Tensor, low: bottom, high: tf.add(top, 0) as tf.Tensor2D },
+  );
+  return tf.where(reached(top), top, end.low) as tf.Tensor2D;
+}
+
+/** Unnormalised probabilities [rows, n] after temperature, top-k and top-p, in that order. */
+export function warpedWeights(
+  logits: tf.Tensor2D,
+  settings: SamplingSettings,
+  kind: SamplingKind,
+): tf.Tensor2D {
+  const column = (x: tf.Tensor1D) => tf.reshape<tf.Rank.R2>(x, [x.shape[0], 1]);
+  const temperature = tf.maximum(column(settings.temperature), 1e-6);
+  const scaled = tf.div(tf.sub(logits, tf.max(logits, 1, true)), temperature) as tf.Tensor2D;
+  let weights = tf.exp(scaled);
+  const keep = (threshold: tf.Tensor2D, on: tf.Tensor) => {
+    const kept = tf.logicalOr(tf.greaterEqual(scaled, threshold), tf.logicalNot(on));
+    weights = tf.mul(weights, tf.cast(kept, "float32"));
+  };
+  if (kind.topK) {
+    const k = column(settings.topK);
+    keep(thresholdFor(scaled, tf.onesLike(scaled), k), tf.greater(k, 0));
+  }
+  if (kind.topP) {
+    const p = column(settings.topP);
+    const wanted = tf.mul(tf.sum(weights, 1, true), p) as tf.Tensor2D;
+    // What top-k dropped weighs nothing, so the threshold never falls among it.
+    keep(thresholdFor(scaled, weights, wanted), tf.less(p, 1));
+  }
+  return weights;
+}
+
+/** Blocks of the vocabulary whose sums are searched first; a block is then searched alone. */
+const BLOCK = 64;
+
+/** Inclusive running sums of short rows by one product with a triangle of ones. */
+function runningSums(x: tf.Tensor2D): tf.Tensor2D {
+  const n = x.shape[1];
+  const steps = tf.range(0, n, 1, "int32");
+  const triangle = tf.lessEqual(tf.reshape(steps, [n, 1]), tf.reshape(steps, [1, n]));
+  return tf.matMul(x, tf.cast(triangle, "float32") as tf.Tensor2D);
+}
+
+/** The first column whose running sum exceeds `at` and whose weight is not 0: int32 [rows]. */
+function firstAbove(weights: tf.Tensor2D, sums: tf.Tensor2D, at: tf.Tensor2D): tf.Tensor1D {
+  const n = weights.shape[1];
+  const positive = tf.greater(weights, 0);
+  const hit = tf.logicalAnd(positive, tf.greater(sums, at));
+  // Rounding may leave no hit: then the last column that has weight.
+  const order = tf.range(0, n, 1, "float32");
+  const preference = tf.add(
+    tf.mul(tf.cast(hit, "float32"), tf.sub(2 * n, order)),
+    tf.mul(tf.cast(positive, "float32"), tf.mul(order, 0.5)),
+  );
+  return tf.argMax(preference, 1) as tf.Tensor1D;
+}
+
+/** Draws an index per row in proportion to `weights` [rows, n] by `uniforms` [rows] in [0, 1). */
+export function drawIndex(weights: tf.Tensor2D, uniforms: tf.Tensor1D): tf.Tensor1D {
+  const [rows, n] = weights.shape;
+  const at = tf.reshape<tf.Rank.R2>(uniforms, [rows, 1]);
+  if (n <= 2 * BLOCK) {
+    const sums = runningSums(weights);
+    return firstAbove(weights, sums, tf.mul(at, tf.slice(sums, [0, n - 1], [rows, 1])));
+  }
+  const size = n > BLOCK * 128 ? 256 : BLOCK;
+  const blocks = Math.ceil(n / size);
+  const padded = tf.pad(weights, [[0, 0], [0, blocks * size - n]]);
+  const grid = tf.reshape<tf.Rank.R3>(padded, [rows, blocks, size]);
+  const masses = tf.sum(grid, 2) as tf.Tensor2D;
+  const sums = runningSums(masses);
+  const target = tf.mul(at, tf.slice(sums, [0, blocks - 1], [rows, 1])) as tf.Tensor2D;
+  const block = firstAbove(masses, sums, target);
+  const rowStarts = tf.range(0, rows * blocks, blocks, "int32");
+  const flatBlock = tf.add(rowStarts, block) as tf.Tensor1D;
+  const inBlock = tf.gather(tf.reshape<tf.Rank.R2>(grid, [rows * blocks, size]), flatBlock);
+  const column = (x: tf.Tensor) =>
+    tf.reshape(tf.gather(tf.reshape(x, [rows * blocks]), flatBlock), [rows, 1]);
+  const before = tf.sub(column(sums), column(masses));
+  const index = firstAbove(inBlock, runningSums(inBlock), tf.sub(target, before) as tf.Tensor2D);
+  return tf.add(tf.mul(block, tf.scalar(size, "int32")), index);
+}
+
+/**
+ * The next token of each slot and the model's own log-probability of it (temperature 1, nothing cut
+ * off): logits [slots, vocabulary] -> int32 [slots], float32 [slots].
+ */
+export function chooseTokens(
+  logits: tf.Tensor2D,
+  settings: SamplingSettings,
+  uniforms: tf.Tensor1D,
+  kind: SamplingKind,
+): { tokens: tf.Tensor1D; logProbs: tf.Tensor1D } {
+  const [slots, vocabSize] = logits.shape;
+  const top = tf.max(logits, 1, true);
+  const logSum = tf.add(tf.log(tf.sum(tf.exp(tf.sub(logits, top)), 1, true)), top);
+  const likeliest = tf.argMax(logits, 1) as tf.Tensor1D;
+  let tokens = likeliest;
+  if (kind.random) {
+    const drawn = drawIndex(warpedWeights(logits, settings, kind), uniforms);
+    tokens = tf.where(tf.greater(settings.temperature, 0), drawn, likeliest) as tf.Tensor1D;
+  }
+  const ids = tf.range(0, vocabSize, 1, "int32");
+  const isChosen = tf.cast(tf.equal(ids, tf.reshape(tokens, [slots, 1])), "float32");
+  const chosen = tf.sum(tf.mul(isChosen, logits), 1);
+  return { tokens, logProbs: tf.sub(chosen, tf.reshape(logSum, [slots])) as tf.Tensor1D };
+}
