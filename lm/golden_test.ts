@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { jit, tf, useBackend } from "../xla/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { findModel, loadWeights } from "./checkpoint.ts";
+import { Generator } from "./generate.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import {
   allHiddenStates,
@@ -203,6 +204,55 @@ for (const { name, folder } of sharedCases("golden/models")) {
       const norm = Math.sqrt(total);
       assert.ok(Math.abs(norm - nll.total_grad_norm) <= 1e-4 * nll.total_grad_norm);
       tf.dispose({ value, grads });
+    });
+  });
+}
+
+interface Generate {
+  prompts: number[][];
+  max_new_tokens: number;
+  new_tokens: number[][];
+  eos_case: { eos_token_id: number; new_tokens: number[][] };
+}
+
+for (const { name, folder } of sharedCases("golden/models")) {
+  Deno.test(`${name}: greedy generation is identical, with and without an end token`, async () => {
+    await withModel(folder, async ({ config, params, golden }) => {
+      const { generate } = golden as Golden & { generate: Generate };
+      // Two slots for three prompts, several dispatches and a ring that wraps: none may show.
+      using generator = new Generator({ config, params }, {
+        slots: 2,
+        maxLength: 48,
+        tokensPerDispatch: 12,
+      });
+      const run = async (stopIds: number[]) =>
+        (await generator.generate(
+          generate.prompts.map((promptIds) => ({
+            promptIds,
+            temperature: 0,
+            maxNewTokens: generate.max_new_tokens,
+            stopIds,
+          })),
+        )).map(([sample]) => sample!);
+      const free = await run([]);
+      assert.deepEqual(free.map((sample) => sample.ids), generate.new_tokens);
+      const { eos_token_id: eos, new_tokens: rows } = generate.eos_case;
+      const stopped = await run([eos]);
+      // The reference fills finished rows with padding.
+      const upToEos = rows.map((row) =>
+        row.includes(eos) ? row.slice(0, row.indexOf(eos) + 1) : row
+      );
+      assert.deepEqual(stopped.map((sample) => sample.ids), upToEos);
+      for (const [i, sample] of free.entries()) {
+        const ids = tf.tensor2d([[...generate.prompts[i]!, ...sample.ids]], undefined, "int32");
+        const scored = jit((p: Params, ids: tf.Tensor2D) => tokenLogProbs(config, p, ids))(
+          params,
+          ids,
+        );
+        const want = (await scored.data()).slice(generate.prompts[i]!.length - 1);
+        const difference = maxDifference(sample.logProbs, want);
+        assert.ok(difference <= 1e-5, `generation and scoring differ by ${difference}`);
+      }
     });
   });
 }

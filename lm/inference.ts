@@ -10,7 +10,14 @@
  */
 import { dynamicUpdateSlice, tf } from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
-import { causalBias, HIDDEN_SCORE, type RotaryTables, rotaryTables, rotate } from "./positions.ts";
+import {
+  causalBias,
+  HIDDEN_SCORE,
+  int,
+  type RotaryTables,
+  rotaryTables,
+  rotate,
+} from "./positions.ts";
 import {
   addResidual,
   outputEmbedding,
@@ -183,7 +190,7 @@ export interface StepContext {
 function stepTables(config: ModelConfig, context: StepContext) {
   const { query, key } = rotaryTables(config, context.maxLength);
   // A finished slot may stand at maxLength; it is not read any more.
-  const at = tf.minimum(context.lengths, context.maxLength - 1) as tf.Tensor1D;
+  const at = tf.minimum(context.lengths, int(context.maxLength - 1)) as tf.Tensor1D;
   const rows = ({ cos, sin }: RotaryTables) => ({
     cos: tf.gather(cos, at),
     sin: tf.gather(sin, at),
@@ -197,7 +204,7 @@ function ringBias(context: StepContext, window: number | null): tf.Tensor {
   const slots = lengths.shape[0];
   const columns = tf.range(0, maxLength, 1, "int32");
   // How many steps ago each column was written.
-  const age = tf.mod(tf.add(tf.sub(column, columns), maxLength), tf.scalar(maxLength, "int32"));
+  const age = tf.mod(tf.add(tf.sub(column, columns), int(maxLength)), int(maxLength));
   let visible: tf.Tensor = tf.lessEqual(
     tf.reshape(age, [1, maxLength]),
     tf.reshape(lengths, [slots, 1]),
@@ -272,9 +279,9 @@ export function prefill(
   const [rows, time] = ids.shape;
   const groups = numHeads / kvHeads;
   const columns = tf.reshape(tf.range(0, time, 1, "int32"), [1, time]);
-  const first = tf.reshape(tf.sub(tf.scalar(time, "int32"), lengths), [rows, 1]);
+  const first = tf.reshape(tf.sub(int(time), lengths), [rows, 1]);
   const present = tf.greaterEqual(columns, first) as tf.Tensor2D;
-  const positions = tf.maximum(tf.sub(columns, first), tf.scalar(0, "int32")) as tf.Tensor2D;
+  const positions = tf.maximum(tf.sub(columns, first), int(0)) as tf.Tensor2D;
   const flatTables = rotaryTables(config, time, positions);
   const flat = ({ cos, sin }: RotaryTables) => ({
     cos: tf.reshape(cos, [rows * time, 1, headDim / 2]),
@@ -325,13 +332,13 @@ export function placeInRing(
   const [slots, , maxLength] = caches[0]!.keys.shape;
   const time = rows[0]!.keys.shape[2];
   const columns = tf.range(0, maxLength, 1, "int32");
-  const ring = tf.scalar(maxLength, "int32");
-  const start = tf.sub(column, tf.scalar(time - maxLength, "int32"));
+  const ring = int(maxLength);
+  const start = tf.sub(column, int(time - maxLength));
   const offset = tf.mod(tf.sub(tf.add(columns, ring), tf.mod(start, ring)), ring);
-  const inside = tf.less(offset, tf.scalar(time, "int32"));
-  const source = tf.minimum(offset, tf.scalar(time - 1, "int32")) as tf.Tensor1D;
-  const taken = tf.greaterEqual(rowOfSlot, tf.scalar(0, "int32"));
-  const row = tf.maximum(rowOfSlot, tf.scalar(0, "int32")) as tf.Tensor1D;
+  const inside = tf.less(offset, int(time));
+  const source = tf.minimum(offset, int(time - 1)) as tf.Tensor1D;
+  const taken = tf.greaterEqual(rowOfSlot, int(0));
+  const row = tf.maximum(rowOfSlot, int(0)) as tf.Tensor1D;
   const replaced = tf.logicalAnd(
     tf.reshape(taken, [slots, 1, 1, 1]),
     tf.reshape(inside, [1, 1, maxLength, 1]),

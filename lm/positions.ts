@@ -5,6 +5,9 @@ import type { ModelConfig } from "./config.ts";
 /** Added to a score to hide it. Finite, so that a row that sees nothing gives numbers, not NaN. */
 export const HIDDEN_SCORE = -1e30;
 
+/** An int32 scalar: a plain number in an operation would make an integer tensor float. */
+export const int = (value: number): tf.Scalar => tf.scalar(value, "int32");
+
 /** Cosines and sines, broadcastable to [batch, time, heads, headDim / 2]. */
 export interface RotaryTables {
   cos: tf.Tensor;

@@ -14,6 +14,7 @@ import {
   placeInRing,
   prefill,
 } from "./inference.ts";
+import { int } from "./positions.ts";
 import { chooseTokens, type SamplingKind } from "./sampling.ts";
 import type { Params } from "./transformer.ts";
 
@@ -91,8 +92,6 @@ export function emptyCaches(shape: GeneratorShape): Caches {
     ? { policy: empty(shape.policy) }
     : { policy: empty(shape.policy), value: empty(shape.value) };
 }
-
-const int = (value: number) => tf.scalar(value, "int32");
 
 type LoopState = {
   t: tf.Tensor;

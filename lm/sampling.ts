@@ -4,6 +4,7 @@
  * own seed; thresholds of top-k and top-p are found by bisection.
  */
 import { tf, whileLoop } from "../xla/mod.ts";
+import { int } from "./positions.ts";
 
 /** What the batch needs; static, so that a batch pays only for what it uses. */
 export interface SamplingKind {
@@ -42,17 +43,17 @@ export function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: 
   const top = tf.max(scores, 1, true) as tf.Tensor2D;
   const bottom = tf.min(tf.maximum(scores, tf.sub(top, 1e4)), 1, true) as tf.Tensor2D;
   const end = whileLoop(
-    (s) => tf.less(s.i, tf.scalar(BISECTIONS, "int32")),
+    (s) => tf.less(s.i, int(BISECTIONS)),
     (s) => {
       const middle = tf.mul(tf.add(s.low, s.high), 0.5) as tf.Tensor2D;
       const enough = reached(middle);
       return {
-        i: tf.add(s.i, tf.scalar(1, "int32")),
+        i: tf.add(s.i, int(1)),
         low: tf.where(enough, middle, s.low),
         high: tf.where(enough, s.high, middle),
       };
     },
-    { i: tf.scalar(0, "int32") as tf.Tensor, low: bottom, high: tf.add(top, 0) as tf.Tensor2D },
+    { i: int(0) as tf.Tensor, low: bottom, high: tf.add(top, 0) as tf.Tensor2D },
   );
   return tf.where(reached(top), top, end.low) as tf.Tensor2D;
 }
@@ -132,7 +133,7 @@ export function drawIndex(weights: tf.Tensor2D, uniforms: tf.Tensor1D): tf.Tenso
     tf.reshape(tf.gather(tf.reshape(x, [rows * blocks]), flatBlock), [rows, 1]);
   const before = tf.sub(column(sums), column(masses));
   const index = firstAbove(inBlock, runningSums(inBlock), tf.sub(target, before) as tf.Tensor2D);
-  return tf.add(tf.mul(block, tf.scalar(size, "int32")), index);
+  return tf.add(tf.mul(block, int(size)), index);
 }
 
 /**
