@@ -77,7 +77,7 @@ export function planDispatch(
 async function main(): Promise<void> {
   const variable = (name: string) => Deno.env.get(name)?.trim() ?? "";
   const { workflows } = await import("../workflows/mod.ts");
-  const plan = planDispatch([...workflows.values()], {
+  const plan = planDispatch(Object.values(workflows), {
     workflow: variable("WORKFLOW"),
     sets: variable("SETS"),
     iterations: variable("ITERATIONS"),
