@@ -42,7 +42,8 @@ lower("StridedSlice", (b, { x }: X, attrs: tf.StridedSliceAttrs) => {
     attrs.newAxisMask,
     attrs.shrinkAxisMask,
   );
-  const size = tf.slice_util.computeOutShape(info.begin, info.end, info.strides);
+  // An empty range comes out as -0.
+  const size = tf.slice_util.computeOutShape(info.begin, info.end, info.strides).map((n) => n + 0);
   // XLA's strides are positive: where one is negative, slice what it visits, then turn it round.
   const reversed = range(size.length).filter((i) => info.strides[i]! < 0);
   const first = size.map((n, i) =>
