@@ -10,8 +10,8 @@
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { decodingTitle, type MethodResult, methodTitle, ordered } from "./data.ts";
-import type { CalibrationBin, Curve, Decoding } from "./data.ts";
-import { metricTitle } from "./metrics.ts";
+import type { CalibrationBin, Decoding } from "./data.ts";
+import type { Panel } from "./metrics.ts";
 import { wilson } from "./statistics.ts";
 
 type PlotDocument = NonNullable<Plot.PlotOptions["document"]>;
@@ -183,60 +183,61 @@ export function beamChart(series: readonly BeamSeries[]): string | undefined {
   });
 }
 
+/** A small chart of at most six curves over training steps. */
 export interface LineChartOptions {
   /** What is drawn, for the accessible description. */
   title: string;
-  points: readonly (readonly [step: number, value: number | null])[];
-  colour?: string;
-  width?: number;
-  height?: number;
+  series: readonly {
+    label: string;
+    points: readonly (readonly [step: number, value: number | null])[];
+  }[];
 }
 
 /** More points than pixels tell nothing and make a page of megabytes. */
 const MAX_POINTS = 400;
+/** From so many points on a moving average is drawn over the faint raw line. */
+const SMOOTH_FROM = 60;
 
 /**
- * A quantity over training steps. Long curves are thinned to the mean of equal stretches, and from 60
- * points on a moving average is drawn over the faint raw line. Points that are not finite are left
- * out, as SVG cannot place them.
+ * Quantities over training steps, in the colours of the series in their order. Long curves are thinned
+ * to the mean of equal stretches. Points that are not finite are left out, as SVG cannot place them.
  */
-export function lineChart(options: LineChartOptions): string | undefined {
-  const points = thin(options.points.filter(isFinitePoint));
-  if (points.length === 0) return undefined;
-  const stroke = options.colour ?? seriesColour(0);
-  const channels = { x: (p: Point) => p[0], y: (p: Point) => p[1], stroke };
-  const smooth = points.length >= 60;
-  return draw(`${options.title} over training steps`, {
-    width: options.width ?? 350,
-    height: options.height ?? 195,
+export function lineChart({ title, series }: LineChartOptions): string | undefined {
+  const curves = series.map(({ points }, i) => ({
+    points: thin(points.filter(isFinitePoint)),
+    stroke: seriesColour(i),
+  }));
+  const all = curves.flatMap((c) => c.points);
+  if (all.length === 0) return undefined;
+  return draw(`${title} over training steps`, {
+    width: 350,
+    height: 195,
     marginLeft: 48,
     marginRight: 12,
     marginBottom: 40,
     x: { label: "step", ticks: 5, nice: false },
-    y: { label: null, grid: true, ticks: 5, nice: true, tickFormat: tickFormat(points) },
-    marks: [
-      points.length === 1
-        ? Plot.dot(points, channels)
-        : Plot.line(points, { ...channels, strokeWidth: 1.5, strokeOpacity: smooth ? 0.3 : 1 }),
-      smooth
-        ? Plot.line(
-          points,
-          Plot.windowY({ k: Math.max(5, Math.round(points.length / 20)), anchor: "middle" }, {
-            ...channels,
-            strokeWidth: 2,
-          }),
-        )
-        : null,
-    ],
+    y: { label: null, grid: true, ticks: 5, nice: true, tickFormat: tickFormat(all) },
+    marks: curves.map(({ points, stroke }) => {
+      const channels = { x: (p: Point) => p[0], y: (p: Point) => p[1], stroke };
+      if (points.length === 1) return Plot.dot(points, channels);
+      const smooth = points.length >= SMOOTH_FROM;
+      const k = Math.max(5, Math.round(points.length / 20));
+      return [
+        Plot.line(points, { ...channels, strokeWidth: 1.5, strokeOpacity: smooth ? 0.3 : 1 }),
+        smooth
+          ? Plot.line(
+            points,
+            Plot.windowY({ k, anchor: "middle" }, { ...channels, strokeWidth: 2 }),
+          )
+          : null,
+      ];
+    }),
   });
 }
 
-/** A training curve under its metric's title. */
-export function curveChart(curve: Curve): string | undefined {
-  return lineChart({
-    title: `${metricTitle(curve.metric)} of ${curve.stage}`,
-    points: curve.points,
-  });
+/** The chart of a panel of training curves. */
+export function panelChart(panel: Panel): string | undefined {
+  return lineChart({ title: `${panel.title} of ${panel.stage}`, series: panel.series });
 }
 
 type Point = readonly [number, number];
@@ -245,8 +246,9 @@ const isFinitePoint = (p: readonly [number, number | null]): p is Point =>
 
 /** Short labels: scientific where the range is far from one, else as many digits as tell ticks apart. */
 function tickFormat(points: readonly Point[]): string {
-  const low = Math.min(...points.map((p) => p[1]));
-  const high = Math.max(...points.map((p) => p[1]));
+  const values = points.map((p) => p[1]);
+  const low = Math.min(...values);
+  const high = Math.max(...values);
   const largest = Math.max(Math.abs(low), Math.abs(high));
   if (largest !== 0 && (largest < 1e-2 || largest >= 1e4)) return ".1~e";
   return high - low < 0.1 ? ".3~f" : "~g";

@@ -30,22 +30,31 @@ Deno.test("the beam chart draws each policy's widths and its greedy accuracy", (
   assert.equal(count(svg, ">greedy<"), 2);
 });
 
+const line = (...points: [number, number | null][]) =>
+  lineChart({ title: HOSTILE, series: [{ label: "a", points }] });
+
 Deno.test("a curve leaves out what SVG cannot place and stays small", () => {
-  const gaps = lineChart({
+  assert.doesNotMatch(line([1, 2], [2, null], [3, Infinity], [4, NaN], [5, 1])!, /NaN|Infinity/);
+  assert.equal(line([1, NaN]), undefined);
+  const points = Array.from({ length: 200_000 }, (_, i): [number, number] => [i, Math.sin(i)]);
+  assert.ok(lineChart({ title: "x", series: [{ label: "a", points }] })!.length < 40_000);
+});
+
+Deno.test("curves of one chart share its axes and differ in colour", () => {
+  const svg = lineChart({
     title: "x",
-    points: [[1, 2], [2, null], [3, Infinity], [4, NaN], [5, 1]],
+    series: [{ label: "a", points: [[1, 0], [2, 1]] }, { label: "b", points: [[1, 5], [2, 6]] }],
   })!;
-  assert.doesNotMatch(gaps, /NaN|Infinity/);
-  assert.equal(lineChart({ title: "x", points: [[1, NaN]] }), undefined);
-  const long = Array.from({ length: 200_000 }, (_, i): [number, number] => [i, Math.sin(i)]);
-  assert.ok(lineChart({ title: "x", points: long })!.length < 40_000);
+  assert.equal(count(svg, "var(--series-1)"), 1);
+  assert.equal(count(svg, "var(--series-2)"), 1);
+  assert.equal(count(svg, 'aria-label="y-grid"'), 1);
 });
 
 Deno.test("charts carry no styles of their own and escape their labels", () => {
   const methods = [{ ...testReport().methods[0]!, name: HOSTILE }];
   for (
     const svg of [
-      lineChart({ title: HOSTILE, points: [[0, 0], [1, 1]] })!,
+      line([0, 0], [1, 1])!,
       accuracyChart(methods)!,
       timingsChart([{ stage: HOSTILE, seconds: 1 }])!,
     ]

@@ -40,7 +40,7 @@ export type MethodResult = z.infer<typeof MethodResult>;
 export const Curve = z.object({
   /** Identifier of the stage in the graph: `sft`, `oreo.1`, ... Curves of one stage stand together. */
   stage: z.string().min(1),
-  /** `sft_loss`, `value_loss`, `policy_loss`, `kl`, `v_auc`, `v_calibration`, or any other name. */
+  /** `loss`, `value_loss`, `policy_loss`, `kl`, `value_auc` (see `metrics.ts`), or any other name. */
   metric: z.string().min(1),
   points: z.array(z.tuple([z.number(), Reading])),
 });

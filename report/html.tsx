@@ -13,14 +13,13 @@ import {
   beamChart,
   beamSeries,
   calibrationChart,
-  curveChart,
   duration,
   timingsChart,
 } from "./charts.ts";
 import { compareResults, type Comparison } from "./compare.ts";
-import { type Curve, decodingTitle, methodTitle, ordered, type ReportData } from "./data.ts";
+import { decodingTitle, methodTitle, ordered, type ReportData } from "./data.ts";
 import { wilson } from "./statistics.ts";
-import { metricTitle, orderedMetrics } from "./metrics.ts";
+import { Curves } from "./curves.tsx";
 import { Samples, tokenColours } from "./samples.tsx";
 import style from "./style.css" with { type: "text" };
 import samplesStyle from "./samples.css" with { type: "text" };
@@ -190,41 +189,6 @@ function BeamSection({ data }: { data: ReportData }) {
         {raw(chart)}
       </figure>
     </section>
-  );
-}
-
-function Curves({ curves }: { curves: readonly Curve[] }) {
-  const drawn = curves.filter((c) => c.points.length > 0);
-  if (drawn.length === 0) return null;
-  const stages = [...new Set(drawn.map((c) => c.stage))];
-  return (
-    <section aria-labelledby="curves">
-      <h2 id="curves">Training curves</h2>
-      {stages.map((stage) => (
-        <>
-          <h3>{stage}</h3>
-          <div class="small-charts">
-            {orderedMetrics(drawn.filter((c) => c.stage === stage)).map((curve) => (
-              <CurveFigure curve={curve} chart={curveChart(curve)} />
-            ))}
-          </div>
-        </>
-      ))}
-    </section>
-  );
-}
-
-/** One quantity of one stage over training steps, with its last value in words. */
-export function CurveFigure({ curve, chart }: { curve: Curve; chart: string | undefined }) {
-  const last = curve.points.at(-1)?.[1];
-  return (
-    <figure>
-      <figcaption>
-        {metricTitle(curve.metric)}{" "}
-        {typeof last === "number" && <span class="soft">last {Number(last.toPrecision(4))}</span>}
-      </figcaption>
-      {chart === undefined ? <p class="soft">No finite values.</p> : raw(chart)}
-    </figure>
   );
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parseHTML } from "linkedom";
 import { renderReport } from "./html.tsx";
 import { ReportData } from "./data.ts";
+import { panelsOf } from "./metrics.ts";
 import { HOSTILE, testReport } from "./testdata.ts";
 
 interface Element {
@@ -20,7 +21,9 @@ Deno.test("the report has the table, the charts, the samples and the settings", 
   const rows = all(page, "section[aria-labelledby=results] tbody tr").map((r) => r.textContent);
   assert.equal(rows.length, data.methods.length);
   assert.match(rows[2]!, /Rejection sampling.*63\.1 %.*60\.1 – 66\.0.*1000.*\+4\.8 from SFT/);
-  const drawn = data.curves.length + data.calibration.length + 3;
+  const stages = new Set(data.curves.map((c) => c.stage));
+  const panels = [...stages].flatMap((stage) => panelsOf(stage, data.curves)).length;
+  const drawn = panels + data.calibration.length + 3;
   assert.equal(all(page, "svg[role=img][aria-label]").length, drawn);
   assert.equal(all(page, "article.sample").length, data.samples.length);
   const text = page.body.textContent;

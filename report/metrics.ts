@@ -1,33 +1,87 @@
-/** Names and order of the training metrics that the stages here emit; others follow as they come. */
+/**
+ * How training metrics are shown: which are drawn together in one panel, under which title, in which
+ * order, and which are details of optimization that most readers pass over. Metrics that are not
+ * listed get a panel of their own, so a new stage needs no entry here.
+ */
 import type { Curve } from "./data.ts";
 
-/** In reading order: the objective first, then what tells whether to trust it. */
-const TITLES: Record<string, string> = {
-  sft_loss: "SFT loss",
-  loss: "Loss",
-  value_loss: "Value loss",
-  policy_loss: "Policy loss",
-  kl: "KL to the reference",
-  v_auc: "AUC of V",
-  v_calibration: "Calibration error of V",
-  accuracy: "Accuracy",
-  grad_norm: "Gradient norm",
-  lr: "Learning rate",
-};
-const ORDER = Object.keys(TITLES);
-
-export function metricTitle(metric: string): string {
-  const known = TITLES[metric];
-  if (known !== undefined) return known;
-  const words = metric.replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+interface PanelRule {
+  title: string;
+  /** Metric → its name in the legend, needed where several are drawn together. */
+  series: Record<string, string>;
+  detail?: true;
 }
 
-/** Known metrics in their order, then the others in the order given. */
-export function orderedMetrics<T extends Pick<Curve, "metric">>(curves: readonly T[]): T[] {
-  const rank = (metric: string) => {
-    const at = ORDER.indexOf(metric);
-    return at < 0 ? ORDER.length : at;
-  };
-  return [...curves].sort((a, b) => rank(a.metric) - rank(b.metric));
+/** In reading order: the objective first, then what tells whether to trust it, then details. */
+const RULES: readonly PanelRule[] = [
+  { title: "Loss", series: { loss: "loss" } },
+  { title: "SFT loss", series: { sft_loss: "loss" } },
+  { title: "Value loss", series: { value_loss: "loss" } },
+  { title: "Policy loss", series: { policy_loss: "loss" } },
+  { title: "KL to the reference", series: { kl: "exact", kl_k3: "k3 estimate" } },
+  { title: "AUC of V", series: { value_auc: "AUC" } },
+  {
+    title: "Mean V of right and wrong solutions",
+    series: { value_correct: "right", value_wrong: "wrong" },
+  },
+  { title: "Calibration error of V", series: { value_calibration: "error" } },
+  { title: "Accuracy", series: { accuracy: "accuracy" } },
+  {
+    title: "Gradient norm",
+    series: { grad_norm: "model", policy_grad_norm: "policy", value_grad_norm: "value" },
+    detail: true,
+  },
+  {
+    title: "Learning rate",
+    series: {
+      learning_rate: "model",
+      policy_learning_rate: "policy",
+      value_learning_rate: "value",
+    },
+    detail: true,
+  },
+  { title: "Tokens per second", series: { tokens_per_second: "tokens" }, detail: true },
+  { title: "Share of padding", series: { padding: "padding" }, detail: true },
+];
+
+/** The curves of one stage that are drawn in one chart. */
+export interface Panel {
+  stage: string;
+  title: string;
+  series: { label: string; points: Curve["points"] }[];
+  detail: boolean;
+}
+
+/** The panels of the given curves of one stage: listed ones in their order, then the others. */
+export function panelsOf(stage: string, curves: readonly Curve[]): Panel[] {
+  const left = new Map(
+    curves.filter((c) => c.stage === stage && c.points.length > 0).map((c) => [c.metric, c]),
+  );
+  const panels: Panel[] = [];
+  for (const { title, series, detail = false } of RULES) {
+    const present = Object.entries(series).filter(([metric]) => left.has(metric));
+    if (present.length === 0) continue;
+    panels.push({
+      stage,
+      title,
+      series: present.map(([metric, label]) => ({ label, points: left.get(metric)!.points })),
+      detail,
+    });
+    for (const [metric] of present) left.delete(metric);
+  }
+  for (const [metric, { points }] of left) {
+    panels.push({
+      stage,
+      title: metricTitle(metric),
+      series: [{ label: metric, points }],
+      detail: false,
+    });
+  }
+  return panels;
+}
+
+/** `tokens_seen` → `Tokens seen`. */
+export function metricTitle(metric: string): string {
+  const words = metric.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }

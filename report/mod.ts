@@ -15,9 +15,10 @@ export {
   Sample,
 } from "./data.ts";
 export { type Interval, wilson } from "./statistics.ts";
-export { CurveFigure, renderReport } from "./html.tsx";
-export { curveChart, duration } from "./charts.ts";
-export { orderedMetrics } from "./metrics.ts";
+export { renderReport } from "./html.tsx";
+export { Curves, type CurvesProps } from "./curves.tsx";
+export { duration, panelChart } from "./charts.ts";
+export type { Panel } from "./metrics.ts";
 export { default as reportStyle } from "./style.css" with { type: "text" };
 export { type MethodJson, type ReportJson, reportJson } from "./json.ts";
 export { textTable } from "./text.ts";

@@ -66,8 +66,12 @@ export function testReport(): ReportData {
     curve(`train oreo ${k}`, "value_loss", 0.26, 0.12, 300),
     curve(`train oreo ${k}`, "policy_loss", 0.24, 0.15, 300),
     curve(`train oreo ${k}`, "kl", 0, 0.04, 300),
-    curve(`train oreo ${k}`, "v_auc", 0.5, 0.87, 12),
-    curve(`train oreo ${k}`, "v_calibration", 0.3, 0.04, 12),
+    curve(`train oreo ${k}`, "kl_k3", 0, 0.037, 300),
+    curve(`train oreo ${k}`, "value_auc", 0.5, 0.87, 12),
+    curve(`train oreo ${k}`, "value_correct", 0.5, 0.74, 40),
+    curve(`train oreo ${k}`, "value_wrong", 0.5, 0.28, 40),
+    curve(`train oreo ${k}`, "policy_grad_norm", 2, 0.6, 300),
+    curve(`train oreo ${k}`, "value_grad_norm", 3, 0.4, 300),
   ]);
   return ReportData.parse({
     workflow: "demo",
@@ -97,7 +101,7 @@ export function testReport(): ReportData {
     ],
     curves: [
       curve("sft", "sft_loss", 2.9, 0.31, 900),
-      curve("sft", "lr", 0, 0.002, 900),
+      curve("sft", "learning_rate", 0, 0.002, 900),
       ...training,
       { stage: HOSTILE, metric: HOSTILE, points: [[1, 2], [2, null], [3, NaN], [4, 5]] },
     ],

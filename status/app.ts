@@ -5,7 +5,7 @@ import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { UserError } from "../errors.ts";
 import { type JournalReader, openJournal, type RunDetail } from "../pipeline/mod.ts";
-import { reportStyle } from "../report/mod.ts";
+import { type CurvesProps, reportStyle } from "../report/mod.ts";
 import { requireToken } from "./access.ts";
 import { createApi, findRun } from "./api.ts";
 import client from "./client.js" with { type: "text" };
@@ -47,9 +47,10 @@ export function createApp(options: AppOptions): Hono {
   const { signal } = options;
   app.route("/", createApi({ journal, ...(signal === undefined ? {} : { signal }) }));
 
-  const curves = async (run: RunDetail, stage?: string) =>
-    curvesOf(await journal.metrics(run.id, stage), run.stages.map((s) => s.id))
-      .map((curve) => ({ curve, chart: charts.draw(run.id, curve) }));
+  const curves = async (run: RunDetail, stage?: string): Promise<CurvesProps> => ({
+    curves: curvesOf(await journal.metrics(run.id, stage), run.stages.map((s) => s.id)),
+    draw: (panel) => charts.draw(run.id, panel),
+  });
 
   app.get("/", async (c) => c.html(runsPage(await journal.runs({ limit: RUNS_SHOWN }), now())));
   app.get("/runs/:id", async (c) => {

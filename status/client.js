@@ -18,16 +18,35 @@ async function refresh() {
   }
 }
 
+/** What each part was last given, before the reader opened or closed anything in it. */
+const lastSeen = new Map();
+
 function swap(part, fresh) {
   const next = fresh.getElementById(part.id);
-  if (next === null || next.innerHTML === part.innerHTML) return;
-  // Do not take a link from under the keyboard; the next refresh will do.
-  if (part.contains(document.activeElement) && document.activeElement !== part) return;
+  if (next === null) return;
+  const html = next.innerHTML;
+  if (html === lastSeen.get(part)) return;
+  lastSeen.set(part, html);
+  // What the reader has scrolled, opened or focused stays so.
   const atEnd = part.scrollTop + part.clientHeight >= part.scrollHeight - 4;
   const { scrollTop, scrollLeft } = part;
+  for (const open of part.querySelectorAll("details[open]")) {
+    next.querySelector(keySelector(open))?.setAttribute("open", "");
+  }
+  const active = document.activeElement;
+  const focused = part.contains(active) && active !== part ? focusSelector(active) : null;
   part.replaceChildren(...next.childNodes);
   part.scrollTop = atEnd ? part.scrollHeight : scrollTop;
   part.scrollLeft = scrollLeft;
+  if (focused !== null) part.querySelector(focused)?.focus({ preventScroll: true });
+}
+
+const keySelector = (details) => `details[data-key="${CSS.escape(details.dataset.key)}"]`;
+
+/** Finds the same link or summary in the next version of its part. */
+function focusSelector(element) {
+  if (element.matches("summary")) return `${keySelector(element.parentElement)} > summary`;
+  return element.matches("a") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
 }
 
 /** Refreshes now, or as soon as the last refresh is long enough ago. */

@@ -1,11 +1,11 @@
 /**
  * Metric points of a run as curves, and their charts. Drawing costs milliseconds and a page is drawn
- * again whenever the run moves, so a chart is kept until its curve has changed.
+ * again whenever the run moves, so a chart is kept until its curves have changed.
  */
 import type { MetricPoint } from "../pipeline/mod.ts";
-import { type Curve, curveChart, orderedMetrics } from "../report/mod.ts";
+import { type Curve, type Panel, panelChart } from "../report/mod.ts";
 
-/** One curve for each stage and metric, in the order of `stages`, then of the report's metrics. */
+/** One curve for each stage and metric, in the order of `stages`. */
 export function curvesOf(points: readonly MetricPoint[], stages: readonly string[]): Curve[] {
   const curves = new Map<string, Curve>();
   for (const { stage, step, values } of points) {
@@ -18,27 +18,26 @@ export function curvesOf(points: readonly MetricPoint[], stages: readonly string
   }
   // A killed stage goes on at an earlier step, so points are not always in the order of steps.
   for (const curve of curves.values()) curve.points.sort((a, b) => a[0] - b[0]);
-  return stages.flatMap((stage) =>
-    orderedMetrics([...curves.values()].filter((curve) => curve.stage === stage))
-  );
+  return stages.flatMap((stage) => [...curves.values()].filter((curve) => curve.stage === stage));
 }
 
 /** Charts kept at once; the least recently drawn are dropped. */
 const KEPT = 300;
 
-/** Draws curves, each one again only when it has changed. One for each server. */
+/** Draws panels, each one again only when it has changed. One for each server. */
 export class ChartCache {
   #kept = new Map<string, { fingerprint: string; svg: string | undefined }>();
 
-  /** The SVG of the curve, or undefined where it has no finite point. */
-  draw(run: string, curve: Curve): string | undefined {
-    const key = JSON.stringify([run, curve.stage, curve.metric]);
-    const fingerprint = `${curve.points.length} ${
-      curve.points.reduce((sum, [step, value]) => sum + 31 * step + (value ?? 0.5), 0)
-    }`;
+  /** The SVG of the panel, or undefined where it has no finite point. */
+  draw(run: string, panel: Panel): string | undefined {
+    const key = JSON.stringify([run, panel.stage, panel.title]);
+    const fingerprint = panel.series.map(({ label, points }) => {
+      const sum = points.reduce((sum, [step, value]) => sum + 31 * step + (value ?? 0.5), 0);
+      return `${label} ${points.length} ${sum}`;
+    }).join("\n");
     const kept = this.#kept.get(key);
     this.#kept.delete(key);
-    const svg = kept?.fingerprint === fingerprint ? kept.svg : curveChart(curve);
+    const svg = kept?.fingerprint === fingerprint ? kept.svg : panelChart(panel);
     this.#kept.set(key, { fingerprint, svg });
     if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value!);
     return svg;

@@ -7,7 +7,7 @@
  */
 import type { Child, PropsWithChildren } from "hono/jsx";
 import type { RunDetail, RunSummary, StageRecord } from "../pipeline/mod.ts";
-import { type Curve, CurveFigure, duration } from "../report/mod.ts";
+import { Curves, type CurvesProps, duration } from "../report/mod.ts";
 import {
   runPath,
   runSeconds,
@@ -20,12 +20,6 @@ import {
 import { StageGraph } from "./graph.tsx";
 import type { LogLine } from "./logs.ts";
 import { reportPath } from "./report_files.ts";
-
-/** A curve with its drawing. */
-export interface DrawnCurve {
-  curve: Curve;
-  chart: string | undefined;
-}
 
 interface PageProps {
   title: string;
@@ -131,7 +125,7 @@ function RunRow({ run, now }: { run: RunSummary; now: number }) {
 
 export interface RunPageData {
   run: RunDetail;
-  curves: readonly DrawnCurve[];
+  curves: CurvesProps;
   logs: readonly LogLine[];
   report: boolean;
   now: number;
@@ -208,7 +202,7 @@ export function runPage({ run, curves, logs, report, now }: RunPageData): string
           </div>
         </section>
         <div id="curves" data-live>
-          <Curves curves={curves} />
+          <Curves {...curves} />
         </div>
         <Logs logs={logs} withStage />
         <Values title="Results" values={run.values} />
@@ -266,26 +260,6 @@ function StageNews({ stage }: { stage: StageRecord }) {
   return <>{values.map(([k, v]) => `${k} ${shownValue(v)}`).join(", ")}</>;
 }
 
-function Curves({ curves }: { curves: readonly DrawnCurve[] }) {
-  if (curves.length === 0) return null;
-  const stages = [...new Set(curves.map(({ curve }) => curve.stage))];
-  return (
-    <section aria-labelledby="curves-title">
-      <h2 id="curves-title">Training curves</h2>
-      {stages.map((stage) => (
-        <>
-          <h3>{stage}</h3>
-          <div class="small-charts">
-            {curves.filter(({ curve }) => curve.stage === stage).map((drawn) => (
-              <CurveFigure {...drawn} />
-            ))}
-          </div>
-        </>
-      ))}
-    </section>
-  );
-}
-
 function Logs({ logs, withStage }: { logs: readonly LogLine[]; withStage?: boolean }) {
   return (
     <section aria-labelledby="logs-title">
@@ -332,7 +306,7 @@ function Values({ title, values }: { title: string; values: Record<string, unkno
 export interface StagePageData {
   run: RunDetail;
   stage: StageRecord;
-  curves: readonly DrawnCurve[];
+  curves: CurvesProps;
   logs: readonly LogLine[];
   now: number;
 }
@@ -379,7 +353,7 @@ export function stagePage({ run, stage, curves, logs, now }: StagePageData): str
       </header>
       <main>
         <div id="curves" data-live>
-          <Curves curves={curves} />
+          <Curves {...curves} />
         </div>
         <Logs logs={logs} />
         <Values title="Results" values={stage.values} />

@@ -119,6 +119,8 @@ test("a run's page moves with the run, and ends with a link to the report", (exe
       // The list finds the new run by itself.
       await page.getByRole("link", { name: "demo-1" }).click();
       await page.getByText("40 of 120 steps").waitFor();
+      // What the reader opens and focuses stays so when the page moves.
+      await page.locator("details summary").first().click();
       assert.equal(await page.locator("svg.plot").count(), 6);
       assert.equal(await page.locator("svg.graph .node title").count(), 15);
       assert.equal(await sticksOut(page), false);
@@ -140,6 +142,8 @@ test("a run's page moves with the run, and ends with a link to the report", (exe
       await writer.flush();
       await page.getByText("77 of 120 steps").waitFor();
       await page.getByText("New metric").waitFor();
+      assert.ok(await page.getByText("Gradient norm").last().isVisible());
+      assert.equal(await page.evaluate("document.activeElement.tagName"), "SUMMARY");
 
       await writeFile(join(t.folder, "report.html"), renderReport(testReport()));
       writer.append(done("oreo.1", 88));
