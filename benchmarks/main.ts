@@ -1,0 +1,25 @@
+/**
+ * `deno task bench [NAME ...]`: side-by-side measurements. Each runs a peer and this project in one run
+ * and prints the ratio; none asserts a time.
+ */
+import { unknownName, UserError } from "../errors.ts";
+import { benchEngine } from "./engine.ts";
+
+const benchmarks: Record<string, () => Promise<void>> = {
+  engine: benchEngine,
+};
+
+if (import.meta.main) {
+  try {
+    const names = Deno.args.length > 0 ? Deno.args : Object.keys(benchmarks);
+    for (const name of names) {
+      const run = benchmarks[name];
+      if (run === undefined) throw unknownName("benchmark", name, Object.keys(benchmarks));
+      await run();
+    }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(error.message);
+    Deno.exit(error.exitCode);
+  }
+}
