@@ -36,3 +36,12 @@ export {
   type RunResult,
   runWorkflow,
 } from "./runner.ts";
+export {
+  findWorkflow,
+  listRunsCommand,
+  type PipelineOptions,
+  type Program,
+  runPipelineCommand,
+  showRunCommand,
+  type WorkflowRegistry,
+} from "./cli.ts";

@@ -1,0 +1,308 @@
+/**
+ * What the `pipeline` command does, apart from reading its options: plan or run a workflow, list runs,
+ * show one. The program that knows the workflows and stages passes them in.
+ */
+import { join } from "node:path";
+import { unknownName, UserError } from "../errors.ts";
+import { type Display, duration, jsonDisplay, plainDisplay, terminalDisplay } from "./display.ts";
+import type { Executor } from "./executor.ts";
+import { inlineExecutor } from "./executors/inline.ts";
+import { processExecutor } from "./executors/process.ts";
+import { graphRecord, toMermaid, toText } from "./graph.ts";
+import type { RunDetail, RunSummary } from "./journal.ts";
+import { openJournal } from "./journal_open.ts";
+import { applyOverrides, describeParams } from "./params.ts";
+import { planGraph } from "./plan.ts";
+import { runGraph, type RunResult } from "./runner.ts";
+import type { Store } from "./store.ts";
+import { openStore } from "./store_folder.ts";
+import type { StageRegistry } from "./worker.ts";
+import { buildGraph, type Workflow } from "./workflow.ts";
+
+/** The workflows that a program has, by name; a function loads its workflow when it is needed. */
+export type WorkflowRegistry = Readonly<Record<string, Workflow | (() => Promise<Workflow>)>>;
+
+/** What a program brings to the command. */
+export interface Program {
+  readonly workflows: WorkflowRegistry;
+  readonly stages: StageRegistry;
+  /** `import.meta.url` of the program, whose `stage` command runs stages in processes of their own. */
+  readonly main: string;
+}
+
+/** Where runs are kept. */
+export interface PlaceOptions {
+  /** Folder of the artifact store. Default `.oreo/store`. */
+  readonly store?: string | undefined;
+  /** File of the journal. Default `.oreo/journal.sqlite`. */
+  readonly journal?: string | undefined;
+}
+
+export interface PipelineOptions extends PlaceOptions {
+  /** `path=value`, in the order given. */
+  readonly set?: readonly string[] | undefined;
+  /** Folder for the results. Default `runs/RUN`. */
+  readonly out?: string | undefined;
+  readonly executor?: string | undefined;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Say what would be done and do nothing. */
+  readonly dryRun?: boolean | undefined;
+  /** Print the graph in this form and do nothing: `text`, `mermaid` or `json`. */
+  readonly graph?: string | undefined;
+  /** Events, or the plan, as JSON on standard output. */
+  readonly json?: boolean | undefined;
+  /** How many stages run at a time. */
+  readonly slots?: number | undefined;
+  readonly gpus?: number | undefined;
+  readonly memoryGiB?: number | undefined;
+  /** Reuse results made by earlier versions of the code. */
+  readonly anyCode?: boolean | undefined;
+}
+
+const DEFAULT_STORE = join(".oreo", "store");
+const DEFAULT_JOURNAL = join(".oreo", "journal.sqlite");
+
+/** The executors by name. */
+const EXECUTORS: Record<string, (program: Program, store: Store) => Executor> = {
+  process: (program) => processExecutor({ main: program.main }),
+  inline: (program, store) => inlineExecutor(program.stages, store),
+};
+
+/**
+ * Plans or runs the workflow of this name. Returns the run's result, or undefined where nothing was
+ * run. Ctrl-C ends the run cleanly, a second one at once.
+ *
+ * @throws UserError as `runGraph` does, and for an unknown workflow, executor, option or parameter
+ */
+export async function runPipelineCommand(
+  name: string,
+  options: PipelineOptions,
+  program: Program,
+): Promise<RunResult | undefined> {
+  const workflow = await findWorkflow(name, program.workflows);
+  const params = applyOverrides(workflow.params, {}, options.set ?? []);
+  const graph = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
+  const makeExecutor = EXECUTORS[options.executor ?? "process"];
+  if (makeExecutor === undefined) {
+    throw unknownName("executor", options.executor!, Object.keys(EXECUTORS));
+  }
+  const store = openStore(options.store ?? DEFAULT_STORE);
+  const { anyCode = false } = options;
+  if (options.graph !== undefined) {
+    const forms: Record<string, () => string> = {
+      text: () => toText(graph),
+      mermaid: () => toMermaid(graph),
+      json: () => JSON.stringify(graphRecord(graph), null, 2) + "\n",
+    };
+    const form = forms[options.graph];
+    if (form === undefined) throw unknownName("graph form", options.graph, Object.keys(forms));
+    await print(form());
+    return undefined;
+  }
+  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, {
+    readOnly: options.dryRun ?? false,
+  });
+  try {
+    if (options.dryRun) {
+      const plan = await planGraph(graph, { store, journal, anyCode });
+      const resolved = { workflow: name, seed: graph.seed, params: graph.params, stages: plan };
+      await print(
+        options.json
+          ? JSON.stringify(resolved, null, 2) + "\n"
+          : planText(name, describeParams(workflow.params, graph.params), plan),
+      );
+      return undefined;
+    }
+    const display = openDisplay(options.json ?? false);
+    const signals = catchSignals();
+    try {
+      return await runGraph(graph, {
+        store,
+        journal,
+        executor: makeExecutor(program, store),
+        ...(options.out === undefined ? {} : { out: options.out }),
+        capacity: capacityOf(options),
+        anyCode,
+        cancel: signals.cancel,
+        kill: signals.kill,
+        onEvent: (event, run) => display.onEvent(event, run),
+      });
+    } finally {
+      signals.release();
+      display.close();
+    }
+  } finally {
+    await journal.close();
+  }
+}
+
+/** Finds and loads a workflow. Throws a UserError (wrong use) with the nearest right name. */
+export async function findWorkflow(name: string, workflows: WorkflowRegistry): Promise<Workflow> {
+  const found = Object.hasOwn(workflows, name) ? workflows[name] : undefined;
+  if (found === undefined) throw unknownName("workflow", name, Object.keys(workflows));
+  return typeof found === "function" ? await found() : found;
+}
+
+/** `pipeline runs`: the latest runs, a line each, or as JSON. */
+export async function listRunsCommand(
+  options: PlaceOptions & { json?: boolean | undefined; limit?: number | undefined },
+): Promise<void> {
+  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, { readOnly: true });
+  try {
+    const runs = await journal.runs({ limit: options.limit ?? 50 });
+    if (options.json) return await print(JSON.stringify(runs, null, 2) + "\n");
+    if (runs.length === 0) return await print("no runs yet: start one with: pipeline WORKFLOW\n");
+    const width = Math.max(...runs.map((run) => run.id.length));
+    await print(runs.map((run) => `${run.id.padEnd(width)}  ${runText(run)}\n`).join(""));
+  } finally {
+    await journal.close();
+  }
+}
+
+/**
+ * `pipeline show RUN`: its stages with state and duration, or all of it as JSON.
+ *
+ * @throws UserError (wrong use) where there is no such run
+ */
+export async function showRunCommand(
+  id: string,
+  options: PlaceOptions & { json?: boolean | undefined },
+): Promise<void> {
+  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, { readOnly: true });
+  try {
+    const run = await journal.run(id);
+    if (run === undefined) {
+      throw unknownName("run", id, (await journal.runs()).map((known) => known.id).slice(0, 20));
+    }
+    await print(options.json ? JSON.stringify(run, null, 2) + "\n" : detailText(run));
+  } finally {
+    await journal.close();
+  }
+}
+
+function runText(run: RunSummary): string {
+  const { counts } = run;
+  const finished = counts.done + counts.cached + counts.skipped;
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const time = run.seconds === undefined ? "" : `  ${duration(run.seconds)}`;
+  const message = run.message === undefined ? "" : `  ${run.message.split("\n")[0]}`;
+  return `${run.state.padEnd(11)}  ${finished}/${total} stages${time}${message}`;
+}
+
+function detailText(run: RunDetail): string {
+  const width = Math.max(...run.stages.map((stage) => stage.id.length));
+  const lines = [
+    `run       ${run.id}`,
+    `workflow  ${run.workflow}`,
+    `state     ${runText(run)}`,
+    `started   ${new Date(run.started).toISOString()}`,
+    `results   ${run.out}`,
+    ...Object.entries(run.values ?? {}).map(([name, v]) =>
+      `value     ${name} = ${JSON.stringify(v)}`
+    ),
+    "",
+    ...run.stages.map((stage) => {
+      const time = stage.seconds === undefined ? "" : `  ${duration(stage.seconds)}`;
+      const { progress } = stage;
+      const part = stage.state === "running" && progress !== undefined
+        ? `  ${progress.done}/${progress.total} ${progress.unit ?? ""}`.trimEnd()
+        : "";
+      const message = stage.message === undefined ? "" : `  ${stage.message.split("\n")[0]}`;
+      return `${stage.id.padEnd(width)}  ${stage.state.padEnd(9)}${time}${part}${message}`
+        .trimEnd();
+    }),
+  ];
+  return lines.join("\n") + "\n";
+}
+
+function planText(
+  workflow: string,
+  params: readonly string[],
+  plan: Awaited<ReturnType<typeof planGraph>>,
+): string {
+  const width = Math.max(...plan.map((stage) => stage.id.length));
+  const words = { cached: "in the store", run: "to run", skip: "skipped", unknown: "to run" };
+  const lines = plan.map((stage) => {
+    const reasons = stage.reasons.length === 0 ? "" : `  ${stage.reasons.join("; ")}`;
+    return `  ${stage.id.padEnd(width)}  ${words[stage.state].padEnd(12)}${reasons}`.trimEnd();
+  });
+  const cached = plan.filter((stage) => stage.state === "cached").length;
+  return [
+    `workflow ${workflow}: ${plan.length} stages, ${cached} in the store`,
+    ...params.map((param) => `  ${param}`),
+    "",
+    ...lines,
+    "",
+  ].join("\n");
+}
+
+function openDisplay(json: boolean): Display {
+  const encoder = new TextEncoder();
+  const writeTo = (stream: typeof Deno.stdout) => (text: string) => {
+    const bytes = encoder.encode(text);
+    for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+  };
+  if (json) return jsonDisplay({ write: writeTo(Deno.stdout) });
+  const write = writeTo(Deno.stderr);
+  if (!Deno.stderr.isTerminal()) return plainDisplay({ write });
+  const size = () => {
+    let size = { columns: 0, rows: 0 };
+    try {
+      size = Deno.consoleSize();
+    } catch {
+      // Not every terminal tells its size.
+    }
+    return { columns: size.columns || 80, rows: size.rows || 24 };
+  };
+  return terminalDisplay({ write, size });
+}
+
+/** Ctrl-C and SIGTERM ask the run to end; the second time, it ends at once. */
+function catchSignals(): { cancel: AbortSignal; kill: AbortSignal; release: () => void } {
+  const cancel = new AbortController();
+  const kill = new AbortController();
+  const onSignal = () => {
+    if (cancel.signal.aborted) kill.abort();
+    else cancel.abort();
+  };
+  const names: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const name of names) Deno.addSignalListener(name, onSignal);
+  return {
+    cancel: cancel.signal,
+    kill: kill.signal,
+    release: () => names.forEach((name) => Deno.removeSignalListener(name, onSignal)),
+  };
+}
+
+function capacityOf(options: PipelineOptions) {
+  const capacity: { slots?: number; gpus?: number; memoryGiB?: number } = {};
+  const { slots, gpus, memoryGiB } = options;
+  if (slots !== undefined) {
+    if (!Number.isInteger(slots) || slots < 1) throw wrongNumber("--slots", slots, "1 or more");
+    capacity.slots = slots;
+  }
+  if (gpus !== undefined) {
+    if (!Number.isInteger(gpus) || gpus < 0) throw wrongNumber("--gpus", gpus, "0 or more");
+    capacity.gpus = gpus;
+  }
+  if (memoryGiB !== undefined) {
+    if (!(memoryGiB > 0)) throw wrongNumber("--memory", memoryGiB, "more than 0");
+    capacity.memoryGiB = memoryGiB;
+  }
+  return capacity;
+}
+
+function checkSeed(seed: number): number {
+  if (Number.isSafeInteger(seed) && seed >= 0) return seed;
+  throw wrongNumber("--seed", seed, "a whole number, 0 or more");
+}
+
+function wrongNumber(option: string, value: number, wanted: string): UserError {
+  return new UserError(`${option}: expected ${wanted}, got ${value}`, { exitCode: 2 });
+}
+
+async function print(text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+}

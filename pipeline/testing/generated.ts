@@ -1,0 +1,58 @@
+/** Workflows of every shape, made from a number: chains, diamonds, shards with fan-in, iterations. */
+import { z } from "zod";
+import { defineWorkflow } from "../workflow.ts";
+import type { ArtifactRef } from "../workflow.ts";
+import { mix, type text } from "./stages.ts";
+
+export const generated = defineWorkflow({
+  name: "generated",
+  description: "a graph of a shape that depends on a number",
+  params: z.object({ shape: z.number().int().default(1), stepMilliseconds: z.number().default(4) }),
+  build(w, params) {
+    const random = generator(params.shape);
+    const between = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
+    let count = 0;
+    const stage = (
+      first: ArtifactRef<typeof text> | undefined,
+      rest: ArtifactRef<typeof text>[],
+    ) => {
+      const id = `s${count++}`;
+      const { stepMilliseconds } = params;
+      return w.stage(id, mix, {
+        params: { text: id, steps: between(1, 5), stepMilliseconds },
+        inputs: { first, rest },
+      }).outputs;
+    };
+    let last: ArtifactRef<typeof text> | undefined;
+    for (let part = between(2, 3); part > 0; part--) {
+      const shape = ["chain", "diamond", "shards", "iterations"][between(0, 3)];
+      if (shape === "chain") {
+        for (let i = between(1, 3); i > 0; i--) last = stage(last, []).text;
+      } else if (shape === "diamond") {
+        const [left, right] = [stage(last, []), stage(last, [])];
+        last = stage(left.text, [right.text, left.text]).text;
+      } else if (shape === "shards") {
+        const shards = Array.from({ length: between(2, 4) }, () => stage(last, []).text);
+        last = stage(undefined, shards).text;
+      } else {
+        for (let i = between(2, 3); i > 0; i--) {
+          const sampled = stage(last, []);
+          last = stage(last, [sampled.text]).text;
+        }
+      }
+      w.output(`part${part}`, last!);
+    }
+  },
+});
+
+/** Numbers in [0, 1) that depend on the seed alone. */
+export function generator(seed: number): () => number {
+  let state = (seed * 0x9e3779b9) >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
