@@ -140,6 +140,7 @@ function contract(
 /** Sums away the labels that nothing else needs. */
 function sumOut(b: Builder, { value, labels }: Labelled, needed: ReadonlySet<string>): Labelled {
   const axes = range(labels.length).filter((i) => !needed.has(labels[i]!));
+  if (axes.length === 0) return { value, labels };
   return {
     value: b.reduce(value, b.scalar(0, value.type.dtype), axes, "add"),
     labels: labels.filter((label) => needed.has(label)),
