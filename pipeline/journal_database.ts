@@ -53,11 +53,24 @@ const ROWS_PER_INSERT = 1_000;
 type EventRow = Tables["events"];
 
 export class DatabaseJournal implements Journal {
-  readonly #open: () => Promise<Kysely<Tables> | undefined>;
+  readonly #source: () => Promise<Kysely<Tables> | undefined>;
+  #opened: Promise<Kysely<Tables> | undefined> | undefined;
 
-  /** @param open yields the database, or undefined while a reader's database does not exist yet */
-  constructor(open: () => Promise<Kysely<Tables> | undefined>) {
-    this.#open = open;
+  /** @param source opens the database; undefined while a reader's database does not exist yet */
+  constructor(source: () => Promise<Kysely<Tables> | undefined>) {
+    this.#source = source;
+  }
+
+  /** The database, opened when it is first needed; asked for again until it is there. */
+  async #open(): Promise<Kysely<Tables> | undefined> {
+    const opened = this.#opened ??= this.#source();
+    let db;
+    try {
+      db = await opened;
+      return db;
+    } finally {
+      if (db === undefined && this.#opened === opened) this.#opened = undefined;
+    }
   }
 
   async runs(filter: { workflow?: string; limit?: number } = {}): Promise<RunSummary[]> {
@@ -190,7 +203,7 @@ export class DatabaseJournal implements Journal {
   }
 
   async close(): Promise<void> {
-    await (await this.#open())?.destroy();
+    await (await this.#opened)?.destroy();
   }
 
   async #writable(): Promise<Kysely<Tables>> {

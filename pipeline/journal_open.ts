@@ -23,19 +23,9 @@ const FILE_VERSION = 1;
  */
 export function openJournal(location: string, options: { readOnly?: boolean } = {}): Journal {
   const readOnly = options.readOnly ?? false;
-  let opened: Promise<Kysely<Tables> | undefined> | undefined;
-  return new DatabaseJournal(async () => {
-    if (opened === undefined && readOnly && !existsSync(location)) return undefined;
-    opened ??= openFile(location, readOnly);
-    try {
-      const db = await opened;
-      if (db === undefined) opened = undefined;
-      return db;
-    } catch (error) {
-      opened = undefined;
-      throw error;
-    }
-  });
+  return new DatabaseJournal(() =>
+    readOnly && !existsSync(location) ? Promise.resolve(undefined) : openFile(location, readOnly)
+  );
 }
 
 async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables> | undefined> {
