@@ -55,6 +55,13 @@ interface JasmineEnv {
 
 const plainName = (fullName: string) => fullName.replace(/ test-\w+ \{\}/, "");
 
+/** Specs print warnings and profiles that would bury the failures. */
+function muteConsole(): () => void {
+  const { log, info, warn } = console;
+  Object.assign(console, { log() {}, info() {}, warn() {} });
+  return () => Object.assign(console, { log, info, warn });
+}
+
 /** @param options.grep limits specs by their full name */
 export async function runSpecs(
   backend: BackendName,
@@ -131,7 +138,9 @@ export async function runSpecs(
     rmSync(module);
   }
   const start = performance.now();
+  const unmute = muteConsole();
   await env.execute();
+  unmute();
   return {
     specs,
     problems,
