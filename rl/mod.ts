@@ -24,6 +24,16 @@ export {
   defaultWarmup,
   type NamedTensors,
 } from "./optimizer.ts";
+export {
+  type BeamOptions,
+  beamSearch,
+  bestOfK,
+  type BestOfOptions,
+  type BestOfResult,
+  type SearchProblem,
+  type SearchResult,
+  type ValuedGenerator,
+} from "./search.ts";
 export { shuffled, uniforms } from "./shuffle.ts";
 export { disposeModels, type TrainingOptions } from "./trainer.ts";
 export { type OreoInputs, type OreoOptions, type OreoResult, trainOreo } from "./trainer_oreo.ts";

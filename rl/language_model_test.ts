@@ -1,0 +1,242 @@
+/**
+ * Training and search with a real, tiny transformer: a pinned run, gradients that do not depend on
+ * padding, batch order or the cut into micro-batches, and values that search reads as training wrote
+ * them.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  addValueHead,
+  type GenerationRequest,
+  Generator,
+  hiddenStates,
+  initParams,
+  parseConfig,
+  VALUE_HEAD,
+  values,
+} from "../lm/mod.ts";
+import { leavesOf, tf, toHost, useBackend } from "../xla/mod.ts";
+import { type Batch, collate, type CollateOptions } from "./batches.ts";
+import type { Models } from "./gradients.ts";
+import { languageNetworks } from "./networks.ts";
+import { beamSearch } from "./search.ts";
+import { uniforms } from "./shuffle.ts";
+import { assertClose } from "./test_support.ts";
+import type { BatchTensors } from "./trainer.ts";
+import { oreoObjective, trainOreo } from "./trainer_oreo.ts";
+import { trainSft } from "./trainer_sft.ts";
+import type { Trajectory } from "./trajectory.ts";
+
+await useBackend();
+
+const config = parseConfig({
+  architectures: ["Qwen2ForCausalLM"],
+  model_type: "qwen2",
+  vocab_size: 12,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  hidden_act: "silu",
+  initializer_range: 0.3,
+  eos_token_id: 1,
+});
+const networks = languageNetworks(config);
+const policy = initParams(config, 1);
+const value = { ...addValueHead(config, policy), [VALUE_HEAD]: tf.ones([1, 16]).mul(0.1) };
+
+/** Random trajectories of 3 to 14 tokens, some with observations. */
+function makeTrajectories(count: number, seed: number): Trajectory[] {
+  const random = uniforms(`trajectories/${seed}`);
+  const below = (n: number) => Math.floor(random() * n);
+  return Array.from({ length: count }, (_, i) => {
+    const ids = (n: number) => Array.from({ length: n }, () => 2 + below(10));
+    const responseIds = ids(2 + below(10));
+    const length = responseIds.length;
+    return {
+      version: 1,
+      query: `q${i % 3}`,
+      prompt: "",
+      promptIds: ids(1 + below(4)),
+      responseIds,
+      actionMask: responseIds.map((_, j) => j === 0 || random() < 0.7 ? 1 : 0),
+      stepEnds: length > 3 ? [1, length - 1] : [length - 1],
+      reward: below(2) as 0 | 1,
+      source: "test",
+    };
+  });
+}
+
+function upload(batch: Batch): BatchTensors {
+  const columns: [number, number] = [batch.rows, batch.time - 1];
+  return {
+    ids: tf.tensor2d(batch.ids, [batch.rows, batch.time], "int32"),
+    actionWeights: tf.tensor2d(batch.actionWeights, columns),
+    stateWeights: tf.tensor2d(batch.stateWeights, columns),
+    rewards: tf.tensor1d(batch.rewards),
+    refLogProbs: tf.tensor2d(batch.refLogProbs, columns),
+  };
+}
+
+const reference = initParams(config, 2);
+
+/** Gradients of OREO's joint objective, summed over micro-batches, as one flat array. */
+async function gradientOf(
+  items: Trajectory[],
+  options: Partial<CollateOptions>,
+  level: "token" | "step",
+) {
+  const objective = oreoObjective("oreo", networks, { level, beta: 0.3, alpha: 0.1 });
+  const models: Models = { policy, value };
+  const batches = collate(items, { padId: 0, buckets: [16], level, ...options });
+  let total: Float64Array | undefined;
+  for (const batch of batches) {
+    const flat = tf.tidy(() => {
+      const { grads } = objective.gradients(models, { reference }, upload(batch));
+      return tf.concat(leavesOf(grads).map((g) => g.flatten()));
+    });
+    const host = await flat.data();
+    total ??= new Float64Array(host.length);
+    host.forEach((x, i) => total![i]! += x);
+  }
+  return total!;
+}
+
+for (const level of ["token", "step"] as const) {
+  Deno.test(`padding, batch order and micro-batches do not change the ${level}-level gradient`, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(1000), fc.integer({ min: 1, max: 3 }), async (seed, microBatch) => {
+        const items = makeTrajectories(5, seed);
+        const expected = await gradientOf(items, {}, level);
+        const scale = Math.max(...expected.map(Math.abs));
+        const within = { absolute: 1e-5 * Math.max(1, scale) };
+        const changes = {
+          "more padding": gradientOf(items, { buckets: [24] }, level),
+          "another order": gradientOf([...items].reverse(), {}, level),
+          "micro-batches": gradientOf(items, { microBatch, buckets: [8, 16] }, level),
+          "another padding token": gradientOf(items, { padId: 5 }, level),
+        };
+        for (const [what, changed] of Object.entries(changes)) {
+          assertClose(await changed, expected, within, what);
+        }
+      }),
+      { numRuns: 4 },
+    );
+  });
+}
+
+Deno.test("observation tokens get no loss: what follows the last action changes nothing", async () => {
+  const [item] = makeTrajectories(1, 3);
+  const responseIds = [2, 3, 4, 5, 6];
+  const actionMask: (0 | 1)[] = [1, 1, 1, 0, 0];
+  const of = (tail: number[]) =>
+    gradientOf(
+      [{ ...item!, responseIds: [...responseIds.slice(0, 3), ...tail], actionMask, stepEnds: [4] }],
+      {},
+      "token",
+    );
+  assert.deepEqual(await of([5, 6]), await of([9, 10]));
+});
+
+const traced = ["value_loss", "policy_loss", "kl", "value_grad_norm", "policy_grad_norm"];
+
+/** What `traced` were in the pinned run, by step. */
+const pinned: Record<number, number[]> = {
+  10: [0.065128, 0.065128, 0.253, 0.917899, 0.127128],
+  20: [0.0442194, 0.0442194, 0.282728, 0.526624, 0.121592],
+  30: [0.00401618, 0.00401618, 0.417349, 0.154133, 0.0320886],
+  40: [0.0159676, 0.0159676, 0.312703, 0.181069, 0.0436526],
+  50: [0.0127792, 0.0127792, 0.332953, 0.205364, 0.0392857],
+};
+
+Deno.test("a pinned run of 50 steps has the losses and gradient norms that it had", async () => {
+  const trace: typeof pinned = {};
+  const result = await trainOreo({
+    networks,
+    policy,
+    value,
+    trajectories: makeTrajectories(24, 0),
+  }, {
+    beta: 0.1,
+    alpha: 0.01,
+    policyLearningRate: 3e-3,
+    valueLearningRate: 3e-3,
+    batchSize: 8,
+    steps: 50,
+    seed: 0,
+    padId: 0,
+    maxLength: 32,
+    buckets: 2,
+    onMetrics: (step, metrics) => {
+      if (step % 10 === 0) trace[step] = traced.map((name) => metrics[name]!);
+    },
+  });
+  assert.deepEqual(Object.keys(trace), Object.keys(pinned));
+  for (const [step, expected] of Object.entries(pinned)) {
+    const within = { absolute: 1e-5, relative: 1e-3 };
+    assertClose(trace[Number(step)]!, expected, within, `[${traced}] of step ${step}`);
+  }
+  for (const tensor of [...Object.values(result.policy), ...Object.values(result.value)]) {
+    tensor.dispose();
+  }
+});
+
+Deno.test("SFT brings a transformer to repeat its demonstrations", async () => {
+  const demonstrations = [[2, 3, 4, 5, 1], [6, 7, 8, 9, 1]].map((responseIds, i) => ({
+    promptIds: [10 + i],
+    responseIds,
+  }));
+  const { policy: trained, metrics } = await trainSft(networks.policy, policy, demonstrations, {
+    learningRate: 1e-2,
+    steps: 80,
+    batchSize: 2,
+    seed: 0,
+    padId: 0,
+    maxLength: 32,
+  });
+  assert.ok(metrics.loss! < 0.05, `loss ${metrics.loss}`);
+  using generator = new Generator({ config, params: trained }, { slots: 2, maxLength: 16 });
+  const answers = await generator.generate(
+    demonstrations.map(({ promptIds }) => ({ promptIds, temperature: 0 })),
+  );
+  assert.deepEqual(answers.map(([a]) => a!.ids), demonstrations.map((d) => d.responseIds));
+});
+
+Deno.test("beam search ranks by the values that the value model computes for training", async () => {
+  const problems = [3, 4, 5].map((id) => ({ promptIds: [id, 6], seed: id }));
+  const search = async () => {
+    using generator = new Generator({ config, params: policy }, {
+      slots: 8,
+      maxLength: 24,
+      valueModel: { config, params: value },
+    });
+    // Without a tokenizer there are no stop strings: tokens 1 and 2 stand for the end and a line break.
+    const stepwise = {
+      maxLength: 24,
+      generate: (requests: readonly GenerationRequest[]) =>
+        generator.generate(requests.map(({ stop: _, ...r }) => ({ ...r, stopIds: [1, 2] }))),
+    };
+    return await beamSearch(stepwise, problems, { beams: 3, maxNewTokens: 20, endIds: [1] });
+  };
+  const results = await search();
+  assert.deepEqual(results, await search());
+  for (const [i, result] of results.entries()) {
+    const ids = [...problems[i]!.promptIds, ...result.ids];
+    const host = await toHost({
+      v: tf.tidy(() =>
+        values(value, hiddenStates(config, value, tf.tensor2d([ids], undefined, "int32")))
+      ),
+    });
+    const start = problems[i]!.promptIds.length - 1;
+    const expected = host.v.slice(start, start + result.ids.length);
+    assertClose(result.values, expected, { absolute: 1e-4 }, `values of problem ${i}`);
+    if (result.finish === "stop") {
+      assertClose([result.value], [expected.at(-1)!], { absolute: 1e-4 }, "value at the end");
+    }
+  }
+});
