@@ -9,7 +9,7 @@ import { isAlive, thisOwner } from "./owner.ts";
  */
 export const SILENCE_MS = 20_000;
 /** How often a runner says that it lives. */
-export const BEAT_MS = 4_000;
+export const BEAT_MS = 2_000;
 
 /**
  * Claims the run, waiting where it cannot be known at once whether its last runner still lives.

@@ -1,17 +1,16 @@
 /**
- * What the `pipeline` command does, apart from reading its options: plan or run a workflow, list runs,
- * show one. The program that knows the workflows and stages passes them in.
+ * What the `pipeline` command does, apart from reading its options: plan, run or resume a workflow
+ * (`cli_runs.ts` has what is about runs). The program that knows the workflows and stages passes them in.
  */
-import { join } from "node:path";
 import { unknownName, UserError } from "../errors.ts";
-import { type Display, duration, jsonDisplay, plainDisplay, terminalDisplay } from "./display.ts";
+import { type Display, jsonDisplay, plainDisplay, terminalDisplay } from "./display.ts";
 import type { Executor } from "./executor.ts";
+import { DEFAULT_STORE, findRun, type PlaceOptions, print, withJournal } from "./cli_place.ts";
 import { inlineExecutor } from "./executors/inline.ts";
 import { processExecutor } from "./executors/process.ts";
-import { graphRecord, toMermaid, toText } from "./graph.ts";
-import type { RunDetail, RunSummary } from "./journal.ts";
-import { openJournal } from "./journal_open.ts";
+import { type Graph, graphRecord, toMermaid, toText } from "./graph.ts";
 import { applyOverrides, describeParams } from "./params.ts";
+import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
 import { planGraph } from "./plan.ts";
 import { runGraph, type RunResult } from "./runner.ts";
 import type { Store } from "./store.ts";
@@ -30,15 +29,9 @@ export interface Program {
   readonly main: string;
 }
 
-/** Where runs are kept. */
-export interface PlaceOptions {
-  /** Folder of the artifact store. Default `.oreo/store`. */
-  readonly store?: string | undefined;
-  /** File of the journal. Default `.oreo/journal.sqlite`. */
-  readonly journal?: string | undefined;
-}
-
 export interface PipelineOptions extends PlaceOptions {
+  /** A TOML, YAML or JSON file of parameters, under the environment and `set`. */
+  readonly params?: string | undefined;
   /** `path=value`, in the order given. */
   readonly set?: readonly string[] | undefined;
   /** Folder for the results. Default `runs/RUN`. */
@@ -60,9 +53,6 @@ export interface PipelineOptions extends PlaceOptions {
   readonly anyCode?: boolean | undefined;
 }
 
-const DEFAULT_STORE = join(".oreo", "store");
-const DEFAULT_JOURNAL = join(".oreo", "journal.sqlite");
-
 /** The executors by name. */
 const EXECUTORS: Record<string, (program: Program, store: Store) => Executor> = {
   process: (program) => processExecutor({ main: program.main }),
@@ -81,14 +71,12 @@ export async function runPipelineCommand(
   program: Program,
 ): Promise<RunResult | undefined> {
   const workflow = await findWorkflow(name, program.workflows);
-  const params = applyOverrides(workflow.params, {}, options.set ?? []);
+  const params = applyOverrides(
+    workflow.params,
+    options.params === undefined ? {} : await readParamsFile(options.params),
+    [...paramsFromEnvironment(Deno.env.toObject()), ...options.set ?? []],
+  );
   const graph = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
-  const makeExecutor = EXECUTORS[options.executor ?? "process"];
-  if (makeExecutor === undefined) {
-    throw unknownName("executor", options.executor!, Object.keys(EXECUTORS));
-  }
-  const store = openStore(options.store ?? DEFAULT_STORE);
-  const { anyCode = false } = options;
   if (options.graph !== undefined) {
     const forms: Record<string, () => string> = {
       text: () => toText(graph),
@@ -100,20 +88,51 @@ export async function runPipelineCommand(
     await print(form());
     return undefined;
   }
-  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, {
-    readOnly: options.dryRun ?? false,
+  if (!options.dryRun) return await drive(graph, options, program, {});
+  const store = openStore(options.store ?? DEFAULT_STORE);
+  return await withJournal(options, { readOnly: true }, async (journal) => {
+    const plan = await planGraph(graph, { store, journal, anyCode: options.anyCode ?? false });
+    const resolved = { workflow: name, seed: graph.seed, params: graph.params, stages: plan };
+    await print(
+      options.json
+        ? JSON.stringify(resolved, null, 2) + "\n"
+        : planText(name, describeParams(workflow.params, graph.params), plan),
+    );
+    return undefined;
   });
-  try {
-    if (options.dryRun) {
-      const plan = await planGraph(graph, { store, journal, anyCode });
-      const resolved = { workflow: name, seed: graph.seed, params: graph.params, stages: plan };
-      await print(
-        options.json
-          ? JSON.stringify(resolved, null, 2) + "\n"
-          : planText(name, describeParams(workflow.params, graph.params), plan),
-      );
-      return undefined;
-    }
+}
+
+/**
+ * `pipeline resume RUN`: goes on with a run that was killed, failed or cancelled, with the parameters
+ * it had.
+ *
+ * @throws UserError as `runPipelineCommand` does, and where there is no such run
+ */
+export async function resumeRunCommand(
+  id: string,
+  options: Omit<PipelineOptions, "set" | "params" | "seed" | "dryRun" | "graph">,
+  program: Program,
+): Promise<RunResult> {
+  const run = await withJournal(options, { readOnly: true }, (journal) => findRun(journal, id));
+  const workflow = await findWorkflow(run.workflow, program.workflows);
+  const graph = buildGraph(workflow, run.params, run.seed);
+  return await drive(graph, { ...options, out: options.out ?? run.out }, program, { run: id });
+}
+
+/** Runs a graph with signals and a display. */
+async function drive(
+  graph: Graph,
+  options: PipelineOptions,
+  program: Program,
+  more: { run?: string },
+): Promise<RunResult> {
+  const makeExecutor = EXECUTORS[options.executor ?? "process"];
+  if (makeExecutor === undefined) {
+    throw unknownName("executor", options.executor!, Object.keys(EXECUTORS));
+  }
+  const capacity = capacityOf(options);
+  const store = openStore(options.store ?? DEFAULT_STORE);
+  return await withJournal(options, {}, async (journal) => {
     const display = openDisplay(options.json ?? false);
     const signals = catchSignals();
     try {
@@ -122,19 +141,18 @@ export async function runPipelineCommand(
         journal,
         executor: makeExecutor(program, store),
         ...(options.out === undefined ? {} : { out: options.out }),
-        capacity: capacityOf(options),
-        anyCode,
+        capacity,
+        anyCode: options.anyCode ?? false,
         cancel: signals.cancel,
         kill: signals.kill,
         onEvent: (event, run) => display.onEvent(event, run),
+        ...more,
       });
     } finally {
       signals.release();
       display.close();
     }
-  } finally {
-    await journal.close();
-  }
+  });
 }
 
 /** Finds and loads a workflow. Throws a UserError (wrong use) with the nearest right name. */
@@ -142,78 +160,6 @@ export async function findWorkflow(name: string, workflows: WorkflowRegistry): P
   const found = Object.hasOwn(workflows, name) ? workflows[name] : undefined;
   if (found === undefined) throw unknownName("workflow", name, Object.keys(workflows));
   return typeof found === "function" ? await found() : found;
-}
-
-/** `pipeline runs`: the latest runs, a line each, or as JSON. */
-export async function listRunsCommand(
-  options: PlaceOptions & { json?: boolean | undefined; limit?: number | undefined },
-): Promise<void> {
-  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, { readOnly: true });
-  try {
-    const runs = await journal.runs({ limit: options.limit ?? 50 });
-    if (options.json) return await print(JSON.stringify(runs, null, 2) + "\n");
-    if (runs.length === 0) return await print("no runs yet: start one with: pipeline WORKFLOW\n");
-    const width = Math.max(...runs.map((run) => run.id.length));
-    await print(runs.map((run) => `${run.id.padEnd(width)}  ${runText(run)}\n`).join(""));
-  } finally {
-    await journal.close();
-  }
-}
-
-/**
- * `pipeline show RUN`: its stages with state and duration, or all of it as JSON.
- *
- * @throws UserError (wrong use) where there is no such run
- */
-export async function showRunCommand(
-  id: string,
-  options: PlaceOptions & { json?: boolean | undefined },
-): Promise<void> {
-  const journal = openJournal(options.journal ?? DEFAULT_JOURNAL, { readOnly: true });
-  try {
-    const run = await journal.run(id);
-    if (run === undefined) {
-      throw unknownName("run", id, (await journal.runs()).map((known) => known.id).slice(0, 20));
-    }
-    await print(options.json ? JSON.stringify(run, null, 2) + "\n" : detailText(run));
-  } finally {
-    await journal.close();
-  }
-}
-
-function runText(run: RunSummary): string {
-  const { counts } = run;
-  const finished = counts.done + counts.cached + counts.skipped;
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const time = run.seconds === undefined ? "" : `  ${duration(run.seconds)}`;
-  const message = run.message === undefined ? "" : `  ${run.message.split("\n")[0]}`;
-  return `${run.state.padEnd(11)}  ${finished}/${total} stages${time}${message}`;
-}
-
-function detailText(run: RunDetail): string {
-  const width = Math.max(...run.stages.map((stage) => stage.id.length));
-  const lines = [
-    `run       ${run.id}`,
-    `workflow  ${run.workflow}`,
-    `state     ${runText(run)}`,
-    `started   ${new Date(run.started).toISOString()}`,
-    `results   ${run.out}`,
-    ...Object.entries(run.values ?? {}).map(([name, v]) =>
-      `value     ${name} = ${JSON.stringify(v)}`
-    ),
-    "",
-    ...run.stages.map((stage) => {
-      const time = stage.seconds === undefined ? "" : `  ${duration(stage.seconds)}`;
-      const { progress } = stage;
-      const part = stage.state === "running" && progress !== undefined
-        ? `  ${progress.done}/${progress.total} ${progress.unit ?? ""}`.trimEnd()
-        : "";
-      const message = stage.message === undefined ? "" : `  ${stage.message.split("\n")[0]}`;
-      return `${stage.id.padEnd(width)}  ${stage.state.padEnd(9)}${time}${part}${message}`
-        .trimEnd();
-    }),
-  ];
-  return lines.join("\n") + "\n";
 }
 
 function planText(
@@ -300,9 +246,4 @@ function checkSeed(seed: number): number {
 
 function wrongNumber(option: string, value: number, wanted: string): UserError {
   return new UserError(`${option}: expected ${wanted}, got ${value}`, { exitCode: 2 });
-}
-
-async function print(text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
 }

@@ -3,9 +3,13 @@ import { join } from "node:path";
 
 const main = new URL("./testing/main.ts", import.meta.url).pathname;
 
-async function pipeline(name: string, options: object, cwd: string) {
+function pipeline(name: string, options: object, cwd: string) {
+  return command(["pipeline", name, JSON.stringify(options)], cwd);
+}
+
+async function command(args: string[], cwd: string) {
   const output = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", main, "pipeline", name, JSON.stringify(options)],
+    args: ["run", "-A", main, ...args],
     cwd,
     stdin: "null",
   }).output();
@@ -85,4 +89,104 @@ Deno.test("Ctrl-C ends a run cleanly, and it can be taken up again", async () =>
     assert.match(again.err, /goes on/);
     assert.match(again.err, /s0: in the store/);
   });
+});
+
+Deno.test("runs are listed, shown, and their logs read", async () => {
+  await inFolder(async (folder) => {
+    assert.match((await command(["runs", "{}"], folder)).out, /no runs yet/);
+    const failed = await pipeline("misbehaving", { set: ["how=fail"] }, folder);
+    assert.equal(failed.code, 1);
+    assert.match(failed.err, /stage 'm' failed: it went wrong/);
+    const [{ id }] = JSON.parse((await command(["runs", '{"json":true}'], folder)).out);
+    const runs = await command(["runs", "{}"], folder);
+    assert.match(runs.out, /^misbehaving-\S+ {2}failed +0\/1 stages {2}stage 'm' failed/);
+    assert.match((await command(["show", id, "{}"], folder)).out, /m {2}failed +it went wrong/);
+    const near = await command(["show", `${id}x`, "{}"], folder);
+    assert.equal(near.code, 2);
+    assert.match(near.err, /unknown run '.*x': did you mean 'misbehaving-/);
+    const resumed = await command(["resume", id, "{}"], folder);
+    assert.equal(resumed.code, 0, resumed.err);
+    const logs = await command(["logs", id, "m", "{}"], folder);
+    assert.match(logs.out, /-- attempt 1 started\n.*error: Error: it went wrong/);
+    assert.match(
+      logs.out,
+      /-- attempt 2 started\n(.*\n)*.*said on the console\n(.*\n)*.*-- done in/,
+    );
+    const none = await command(["logs", id, "n", "{}"], folder);
+    assert.match(none.err, /unknown stage of run .* 'n': did you mean 'm'\?/);
+    const ended = await command(["cancel", id, "{}"], folder);
+    assert.equal(ended.code, 1);
+    assert.match(ended.err, /has ended already: it is done/);
+  });
+});
+
+Deno.test("a run is cancelled from another process, and a dead one is marked", async () => {
+  await inFolder(async (folder) => {
+    const start = () =>
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", main, "pipeline", "misbehaving", '{"set":["how=hang","times=9"]}'],
+        cwd: folder,
+        stderr: "null",
+        stdin: "null",
+      }).spawn();
+    const started = async () => {
+      for (;;) {
+        const [run] = JSON.parse((await command(["runs", '{"json":true}'], folder)).out);
+        if (run?.state === "running" && run.counts.running === 1) return run.id as string;
+      }
+    };
+    const alive = start();
+    const id = await started();
+    const cancelled = await command(["cancel", id, "{}"], folder);
+    assert.equal(cancelled.code, 0, cancelled.err);
+    assert.match(cancelled.out, /^run misbehaving-\S+ is cancelled\n$/);
+    assert.equal((await alive.status).code, 1);
+
+    const killed = start();
+    assert.equal(await started(), id);
+    killed.kill("SIGKILL");
+    await killed.status;
+    assert.match((await command(["runs", "{}"], folder)).out, /interrupted/);
+    assert.match((await command(["cancel", id, "{}"], folder)).out, /is cancelled/);
+  });
+});
+
+Deno.test({
+  name: "a stage deep in a computation ends with its runner",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    await inFolder(async (folder) => {
+      const runner = new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", main, "pipeline", "misbehaving", '{"set":["how=spin"]}'],
+        cwd: folder,
+        stderr: "null",
+        stdin: "null",
+      }).spawn();
+      const counter = async () => {
+        for await (
+          const { name, isDirectory } of Deno.readDir(join(folder, ".oreo/store/scratch"))
+        ) {
+          if (isDirectory) {
+            return Deno.readTextFile(join(folder, ".oreo/store/scratch", name, "times"));
+          }
+        }
+      };
+      while (await counter().catch(() => undefined) !== "1") {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      const children = await Deno.readTextFile(`/proc/${runner.pid}/task/${runner.pid}/children`);
+      const child = children.trim().split(" ")[0]!;
+      runner.kill("SIGKILL");
+      await runner.status;
+      const gone = async () => {
+        const stat = await Deno.readTextFile(`/proc/${child}/stat`).catch(() => ") Z");
+        return stat.includes(") Z");
+      };
+      const end = performance.now() + 5_000;
+      while (!await gone() && performance.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      assert(await gone(), "the stage outlived its runner");
+    });
+  },
 });

@@ -86,10 +86,12 @@ export interface RunWriter {
    */
   append(body: EventBody): void;
   flush(): Promise<void>;
-  /** Says that the runner lives. Throws {@link LeaseLostError} where another runner took over. */
+  /** Says that the runner lives and sees whether it should stop. Throws {@link LeaseLostError} where another runner took over. */
   beat(): Promise<void>;
   /** Aborted with the cause once this writer can write no more. */
   readonly lost: AbortSignal;
+  /** Aborted when somebody has asked for the run to be cancelled; seen with the next heartbeat. */
+  readonly cancelRequested: AbortSignal;
   /** Flushes and gives the lease back. */
   close(): Promise<void>;
 }
@@ -106,6 +108,8 @@ export interface Journal extends JournalReader {
     owner: Owner,
     takeOver?: { owner: Owner; beat: number },
   ): Promise<ClaimResult>;
+  /** Asks whoever drives the run to cancel it. Forgotten when the run is claimed anew. */
+  requestCancel(run: string): Promise<void>;
 }
 
 /** Another runner drives the run now; this one must stop at once and publish nothing. */

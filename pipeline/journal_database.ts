@@ -3,7 +3,7 @@
  * hold what they add up to, written in the same transaction, so that lists stay quick however long
  * the history is. `claims` holds the leases.
  */
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import { endsRun, EVENT_VERSION, upgradeEvent } from "./events.ts";
 import type { Event, EventBody, GraphRecord } from "./events.ts";
 import { LeaseLostError } from "./journal.ts";
@@ -42,6 +42,8 @@ export interface Tables {
     owner: string | null;
     beat: number;
     time: number;
+    /** 1 where the run is to be cancelled. */
+    stop: number;
   };
 }
 
@@ -181,6 +183,7 @@ export class DatabaseJournal implements Journal {
           owner: JSON.stringify(owner),
           beat: 1,
           time: Date.now(),
+          stop: 0,
         }).execute();
         return { state: "granted", writer: new DatabaseWriter(db, claim.newRun, 1, undefined, []) };
       }
@@ -194,12 +197,23 @@ export class DatabaseJournal implements Journal {
       }
       const fence = found.fence + 1;
       await tx.updateTable("claims")
-        .set({ fence, owner: JSON.stringify(owner), beat: found.beat + 1, time: Date.now() })
+        .set({
+          fence,
+          owner: JSON.stringify(owner),
+          beat: found.beat + 1,
+          time: Date.now(),
+          stop: 0,
+        })
         .where("run", "=", found.run).execute();
       const stages = await readStages(tx, found.run);
       const writer = new DatabaseWriter(db, found.run, fence, record, stages);
       return { state: "granted", writer };
     });
+  }
+
+  async requestCancel(run: string): Promise<void> {
+    const db = await this.#writable();
+    await db.updateTable("claims").set({ stop: 1 }).where("run", "=", run).execute();
   }
 
   async close(): Promise<void> {
@@ -220,6 +234,7 @@ class DatabaseWriter implements RunWriter {
   readonly #db: Kysely<Tables>;
   readonly #fence: number;
   readonly #lost = new AbortController();
+  readonly #cancel = new AbortController();
   #record: RunRecord | undefined;
   #graph: GraphRecord | undefined;
   #place = new Map<string, number>();
@@ -245,6 +260,10 @@ class DatabaseWriter implements RunWriter {
 
   get lost(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  get cancelRequested(): AbortSignal {
+    return this.#cancel.signal;
   }
 
   append(body: EventBody): void {
@@ -298,10 +317,12 @@ class DatabaseWriter implements RunWriter {
   async #hold(db: Kysely<Tables>): Promise<void> {
     const held = await db.updateTable("claims")
       .set((e) => ({ beat: e("beat", "+", 1), time: Date.now() }))
-      .where("run", "=", this.run).where("fence", "=", this.#fence).executeTakeFirst();
-    if (Number(held.numUpdatedRows) === 0) {
+      .where("run", "=", this.run).where("fence", "=", this.#fence)
+      .returning("stop").executeTakeFirst();
+    if (held === undefined) {
       throw new LeaseLostError(`another runner has taken over run ${this.run}`);
     }
+    if (held.stop !== 0) this.#cancel.abort();
   }
 
   async #write(): Promise<void> {
@@ -430,41 +451,4 @@ function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<v
     const timer = setTimeout(wake, milliseconds);
     signal?.addEventListener("abort", wake, { once: true });
   });
-}
-
-/** Creates the tables, or brings those of an earlier version up to date. */
-export async function migrate(db: Kysely<Tables>): Promise<void> {
-  const integer = sql`bigint`;
-  await db.schema.createTable("events").ifNotExists()
-    .addColumn("run", "text", (c) => c.notNull()).addColumn("seq", integer, (c) => c.notNull())
-    .addColumn("v", "integer", (c) => c.notNull()).addColumn("time", integer, (c) => c.notNull())
-    .addColumn("type", "text", (c) => c.notNull()).addColumn("stage", "text")
-    .addColumn("data", "text", (c) => c.notNull())
-    .addPrimaryKeyConstraint("events_key", ["run", "seq"]).execute();
-  await db.schema.createIndex("events_type").ifNotExists().on("events")
-    .columns(["run", "type", "seq"]).execute();
-  await db.schema.createIndex("events_stage").ifNotExists().on("events")
-    .columns(["run", "stage", "seq"]).execute();
-  await db.schema.createTable("runs").ifNotExists()
-    .addColumn("run", "text", (c) => c.primaryKey()).addColumn("workflow", "text")
-    .addColumn("started", integer, (c) => c.notNull())
-    .addColumn("record", "text", (c) => c.notNull())
-    .addColumn("graph", "text", (c) => c.notNull()).execute();
-  await db.schema.createTable("stages").ifNotExists()
-    .addColumn("run", "text", (c) => c.notNull()).addColumn("stage", "text", (c) => c.notNull())
-    .addColumn("place", "integer", (c) => c.notNull())
-    .addColumn("state", "text", (c) => c.notNull())
-    .addColumn("record", "text", (c) => c.notNull())
-    .addPrimaryKeyConstraint("stages_key", ["run", "stage"]).execute();
-  await db.schema.createIndex("stages_state").ifNotExists().on("stages")
-    .columns(["run", "state"]).execute();
-  await db.schema.createTable("claims").ifNotExists()
-    .addColumn("run", "text", (c) => c.primaryKey())
-    .addColumn("fingerprint", "text", (c) => c.notNull())
-    .addColumn("place", "integer", (c) => c.notNull())
-    .addColumn("fence", "integer", (c) => c.notNull()).addColumn("owner", "text")
-    .addColumn("beat", "integer", (c) => c.notNull())
-    .addColumn("time", integer, (c) => c.notNull()).execute();
-  await db.schema.createIndex("claims_fingerprint").ifNotExists().on("claims")
-    .columns(["fingerprint", "place"]).execute();
 }

@@ -8,12 +8,11 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlit
 import { Kysely, type SqliteDatabase, SqliteDialect } from "kysely";
 import { UserError } from "../errors.ts";
 import type { Journal } from "./journal.ts";
-import { DatabaseJournal, migrate, type Tables } from "./journal_database.ts";
+import { DatabaseJournal, type Tables } from "./journal_database.ts";
+import { JOURNAL_VERSION, migrate } from "./journal_schema.ts";
 
 /** How long a statement waits for another process's transaction. */
 const BUSY_TIMEOUT_MS = 30_000;
-/** Kept in the file's own header, so that a journal of a later program is recognised. */
-const FILE_VERSION = 1;
 
 /**
  * Opens the journal at `location`. With `readOnly` nothing is ever written, and a journal that does
@@ -37,15 +36,15 @@ async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables>
     // A reader opens the file writable all the same: in WAL mode even readers keep a shared index.
     file.exec(readOnly ? "pragma query_only = on" : "pragma journal_mode = wal");
     file.exec("pragma synchronous = normal");
-    version = Number(file.prepare("pragma user_version").get()?.["user_version"] ?? 0);
+    version = versionOf(file);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new UserError(`opening the journal ${path}: ${reason}`, { cause });
   }
-  if (version > FILE_VERSION) {
+  if (version > JOURNAL_VERSION) {
     file.close();
     throw new UserError(
-      `the journal ${path} has version ${version}; this program reads up to ${FILE_VERSION}: ` +
+      `the journal ${path} has version ${version}; this program reads up to ${JOURNAL_VERSION}: ` +
         `update the program or name another file with --journal`,
     );
   }
@@ -54,11 +53,19 @@ async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables>
     return undefined;
   }
   const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: adapt(file) }) });
-  if (!readOnly && version < FILE_VERSION) {
-    await migrate(db);
-    file.exec(`pragma user_version = ${FILE_VERSION}`);
+  if (!readOnly && version < JOURNAL_VERSION) {
+    // In one transaction, which also makes a second process wait; it then finds nothing to do. The
+    // version is kept in the file's own header.
+    await db.transaction().execute(async (tx) => {
+      await migrate(tx, versionOf(file));
+      file.exec(`pragma user_version = ${JOURNAL_VERSION}`);
+    });
   }
   return db;
+}
+
+function versionOf(file: DatabaseSync): number {
+  return Number(file.prepare("pragma user_version").get()?.["user_version"] ?? 0);
 }
 
 /** node:sqlite in the form that kysely's SQLite dialect drives; statements are kept prepared. */

@@ -224,3 +224,25 @@ Deno.test("a file that is no journal, or one of a later version, is refused by n
     await assert.rejects(openJournal(later, { readOnly: true }).runs(), /has version 99/);
   });
 });
+
+Deno.test("a journal of the first version is brought up to date with all it holds", async () => {
+  await withJournal(async (_, path) => {
+    const old = join(path, "..", "..", "old.sqlite");
+    const file = new DatabaseSync(old);
+    file.exec(await Deno.readTextFile(new URL("./testing/journal_v1.sql", import.meta.url)));
+    file.close();
+    const reader = openJournal(old, { readOnly: true });
+    assert.equal((await reader.run("w-1"))?.stages[0]?.state, "failed");
+    await reader.close();
+    const journal = openJournal(old);
+    const writer = await granted(journal, "w-2");
+    assert.equal(writer.run, "w-1");
+    writer.append({ type: "run.resumed", graph, out: "o" });
+    await journal.requestCancel("w-1");
+    await writer.beat();
+    assert.equal(writer.cancelRequested.aborted, true);
+    await writer.close();
+    assert.equal((await journal.events("w-1")).length, 5);
+    await journal.close();
+  });
+});

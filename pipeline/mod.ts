@@ -38,10 +38,11 @@ export {
 } from "./runner.ts";
 export {
   findWorkflow,
-  listRunsCommand,
   type PipelineOptions,
   type Program,
+  resumeRunCommand,
   runPipelineCommand,
-  showRunCommand,
   type WorkflowRegistry,
 } from "./cli.ts";
+export { cancelRunCommand, listRunsCommand, logsCommand, showRunCommand } from "./cli_runs.ts";
+export type { PlaceOptions } from "./cli_place.ts";

@@ -49,6 +49,9 @@ export interface RunOptions {
   readonly onEvent?: (event: EventBody, run: string) => void;
   /** Reuse results made by earlier versions of the code, too. */
   readonly anyCode?: boolean;
+  /** Go on with exactly this run. Default: the latest of the same workflow, parameters and seed that
+   * has not ended well, or a new one. */
+  readonly run?: string;
 }
 
 export interface RunResult {
@@ -92,6 +95,7 @@ export async function runGraph(graph: Graph, options: RunOptions): Promise<RunRe
   const writer = await claimRun(options.journal, {
     newRun: newRunId(workflow),
     fingerprint: hashOf({ workflow, params, seed }),
+    ...(options.run === undefined ? {} : { run: options.run }),
   }, options.cancel === undefined ? {} : { signal: options.cancel });
   return await new Runner(graph, options, writer).run();
 }
@@ -114,6 +118,8 @@ class Runner {
   readonly #hasher = new CodeHasher();
   /** Aborted when no new stage may start. */
   readonly #stop = new AbortController();
+  /** Aborted when the run was asked to end. */
+  readonly #cancel = new AbortController();
   /** Aborted when everything must end at once. */
   readonly #kill = new AbortController();
   readonly #nodes: Map<string, GraphNode>;
@@ -177,7 +183,10 @@ class Runner {
   /** Ties the signals and the heartbeat to this run; returns what unties them. */
   #connect(): () => void {
     const { cancel, kill } = this.#options;
-    const onCancel = () => this.#stop.abort(new RunCancelledError("the run was cancelled"));
+    const onCancel = () => {
+      this.#stop.abort(new RunCancelledError("the run was cancelled"));
+      this.#cancel.abort(this.#stop.signal.reason);
+    };
     const onKill = () => {
       this.#kill.abort(new RunCancelledError("the run was cancelled"));
       onCancel();
@@ -191,9 +200,10 @@ class Runner {
     cancel?.addEventListener("abort", onCancel);
     kill?.addEventListener("abort", onKill);
     this.#writer.lost.addEventListener("abort", onLost);
+    this.#writer.cancelRequested.addEventListener("abort", onCancel);
     let beats = 0;
     const timer = setInterval(() => {
-      if (++beats % 15 === 0) this.#tell({ type: "run.heartbeat", running: [...this.#running] });
+      if (++beats % 30 === 0) this.#tell({ type: "run.heartbeat", running: [...this.#running] });
       this.#writer.beat().catch(() => {}); // `onLost` acts on it
     }, BEAT_MS);
     return () => {
@@ -365,8 +375,7 @@ class Runner {
         this.#ran++;
         return { artifacts, values };
       }
-      const cancelled = this.#options.cancel?.aborted || this.#kill.signal.aborted;
-      if (cancelled) throw this.#stop.signal.reason;
+      if (this.#cancel.signal.aborted || this.#kill.signal.aborted) throw this.#stop.signal.reason;
       const { message, retryable, corrupt } = outcome;
       this.#tell({ type: "stage.failed", stage: node.id, attempt, message, retryable });
       if (corrupt !== undefined) throw new CorruptArtifactError(corrupt, message);
@@ -399,11 +408,7 @@ class Runner {
     const limit = node.resources.timeLimitSeconds;
     const tooLong = new AbortController();
     const timer = limit === undefined ? undefined : setTimeout(() => tooLong.abort(), limit * 1000);
-    const cancel = AbortSignal.any([
-      tooLong.signal,
-      this.#kill.signal,
-      ...(this.#options.cancel === undefined ? [] : [this.#options.cancel]),
-    ]);
+    const cancel = AbortSignal.any([tooLong.signal, this.#cancel.signal, this.#kill.signal]);
     this.#running.add(node.id);
     try {
       const signals = { cancel, kill: this.#kill.signal };

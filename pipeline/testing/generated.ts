@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { defineWorkflow } from "../workflow.ts";
 import type { ArtifactRef } from "../workflow.ts";
-import { mix, type text } from "./stages.ts";
+import { misbehave, mix, type text } from "./stages.ts";
 
 export const generated = defineWorkflow({
   name: "generated",
@@ -43,6 +43,14 @@ export const generated = defineWorkflow({
       w.output(`part${part}`, last!);
     }
   },
+});
+
+/** One stage that does as it is told. */
+export const misbehaving = defineWorkflow({
+  name: "misbehaving",
+  description: "one stage that does as it is told",
+  params: z.object({ how: z.string(), times: z.number().default(1) }),
+  build: (w, params) => void w.stage("m", misbehave, { params, inputs: {} }),
 });
 
 /** Numbers in [0, 1) that depend on the seed alone. */

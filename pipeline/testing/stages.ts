@@ -67,7 +67,11 @@ export const misbehave = defineStage({
     if (times <= ctx.params.times) {
       if (ctx.params.how === "fail") throw new Error("it went wrong");
       if (ctx.params.how === "fail for now") throw new RetryableError("the server is busy");
-      if (ctx.params.how === "hang") await new Promise(() => setInterval(() => {}, 1_000));
+      if (ctx.params.how === "hang") {
+        await new Promise((_, reject) => {
+          ctx.signal.addEventListener("abort", () => reject(ctx.signal.reason));
+        });
+      }
       if (ctx.params.how === "spin") { for (;;); }
       if (ctx.params.how === "die") Deno.kill(Deno.pid, "SIGKILL");
       if (ctx.params.how === "exit") Deno.exit(0);
