@@ -31,3 +31,4 @@ export {
   type GeneratorModel,
   type GeneratorOptions,
 } from "./generate.ts";
+export { type PromptAndResponse, Scorer, type ScorerModel, type ScorerOptions } from "./score.ts";

@@ -77,15 +77,11 @@ export interface PrefillInputs {
 /** Zeroed caches of a generator's shape. */
 export function emptyCaches(shape: GeneratorShape): Caches {
   const empty = (config: ModelConfig): LayerCache[] => {
-    const size: [number, number, number, number] = [
-      shape.slots,
-      config.numKeyValueHeads,
-      shape.maxLength,
-      config.headDim,
-    ];
-    return Array.from({ length: config.numLayers }, () => ({
-      keys: tf.zeros(size),
-      values: tf.zeros(size),
+    const { numKeyValueHeads: kvHeads, headDim, numLayers } = config;
+    const { slots, maxLength } = shape;
+    return Array.from({ length: numLayers }, () => ({
+      keys: tf.zeros<tf.Rank.R4>([slots, kvHeads, headDim, maxLength]),
+      values: tf.zeros<tf.Rank.R4>([slots, kvHeads, maxLength, headDim]),
     }));
   };
   return shape.value === undefined

@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { parseConfig } from "./config.ts";
+import { paddedLength, Scorer } from "./score.ts";
+import { initParams, tokenLogProbs } from "./transformer.ts";
+import { jit, tf, useBackend } from "../xla/mod.ts";
+import { UserError } from "../errors.ts";
+
+await useBackend();
+
+const config = parseConfig({
+  model_type: "qwen2",
+  vocab_size: 19,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+});
+
+/** Sequences of many lengths with tokens that repeat no pattern. */
+function sequencesOf(lengths: number[]): number[][] {
+  return lengths.map((length, s) => Array.from({ length }, (_, i) => (7 * s + i * i + 3) % 19));
+}
+
+Deno.test("every sequence gets the log-probabilities it has alone, in the order given", async () => {
+  const params = initParams(config, 1);
+  const sequences = sequencesOf([5, 40, 2, 33]);
+  const batched = await new Scorer({ config, params }, { batchSize: 2 }).sequences(sequences);
+  for (const [i, ids] of sequences.entries()) {
+    const alone = tf.tidy(() =>
+      tokenLogProbs(config, params, tf.tensor2d([ids], undefined, "int32"))
+    );
+    const want = await alone.data();
+    alone.dispose();
+    assert.equal(batched[i]!.length, ids.length - 1);
+    for (const [j, x] of batched[i]!.entries()) assert.ok(Math.abs(x - want[j]!) < 1e-5);
+  }
+  tf.dispose(params);
+});
+
+Deno.test("a response is scored given its prompt, token by token", async () => {
+  const params = initParams(config, 2);
+  const [whole] = sequencesOf([12]);
+  const scorer = new Scorer({ config, params });
+  const [response] = await scorer.responses([
+    { promptIds: whole!.slice(0, 5), responseIds: whole!.slice(5) },
+  ]);
+  const [all] = await scorer.sequences([whole!]);
+  assert.deepEqual(response, Array.from(all!.slice(4)));
+  tf.dispose(params);
+});
+
+Deno.test("what the model cannot see is refused with the sequence and the bound", async () => {
+  const params = initParams(config, 3);
+  const scorer = new Scorer({ config, params });
+  const refused = (ids: number[], pattern: RegExp) =>
+    assert.rejects(scorer.sequences([[1, 2], ids]), (error: unknown) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, pattern);
+      return true;
+    });
+  await refused(Array(65).fill(1), /sequence 1: it has 65 tokens, expected 2 to 64/);
+  await refused([1], /sequence 1: it has 1 tokens/);
+  await refused([1, 19], /sequence 1: token 19 is none of the model's 0 to 18/);
+  tf.dispose(params);
+});
+
+Deno.test("padded lengths grow by a third or a half, so that few programs serve all lengths", () => {
+  assert.deepEqual([1, 32, 33, 48, 49, 64, 65, 97, 500].map(paddedLength), [
+    32,
+    32,
+    48,
+    48,
+    64,
+    64,
+    96,
+    128,
+    512,
+  ]);
+});
