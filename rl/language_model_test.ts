@@ -12,17 +12,18 @@ import {
   hiddenStates,
   initParams,
   parseConfig,
+  tokenLogProbs,
   VALUE_HEAD,
   values,
 } from "../lm/mod.ts";
 import { leavesOf, tf, toHost, useBackend } from "../xla/mod.ts";
-import { type Batch, collate, type CollateOptions } from "./batches.ts";
+import { collate, type CollateOptions } from "./batches.ts";
 import type { Models } from "./gradients.ts";
 import { languageNetworks } from "./networks.ts";
 import { beamSearch } from "./search.ts";
 import { uniforms } from "./shuffle.ts";
 import { assertClose } from "./test_support.ts";
-import type { BatchTensors } from "./trainer.ts";
+import { upload } from "./trainer_programs.ts";
 import { oreoObjective, trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
 import type { Trajectory } from "./trajectory.ts";
@@ -70,17 +71,6 @@ function makeTrajectories(count: number, seed: number): Trajectory[] {
       source: "test",
     };
   });
-}
-
-function upload(batch: Batch): BatchTensors {
-  const columns: [number, number] = [batch.rows, batch.time - 1];
-  return {
-    ids: tf.tensor2d(batch.ids, [batch.rows, batch.time], "int32"),
-    actionWeights: tf.tensor2d(batch.actionWeights, columns),
-    stateWeights: tf.tensor2d(batch.stateWeights, columns),
-    rewards: tf.tensor1d(batch.rewards),
-    refLogProbs: tf.tensor2d(batch.refLogProbs, columns),
-  };
 }
 
 const reference = initParams(config, 2);
@@ -184,6 +174,32 @@ Deno.test("a pinned run of 50 steps has the losses and gradient norms that it ha
   for (const tensor of [...Object.values(result.policy), ...Object.values(result.value)]) {
     tensor.dispose();
   }
+});
+
+Deno.test("reference log-probabilities in the data stand for the reference model", async () => {
+  const trajectories = makeTrajectories(6, 5).map(({ actionMask: _, ...t }) => t);
+  const padded = trajectories.map(({ promptIds, responseIds }) =>
+    Array.from({ length: 16 }, (_, i) => [...promptIds, ...responseIds][i] ?? 0)
+  );
+  const ids = tf.tensor2d(padded, undefined, "int32");
+  const all = await tf.tidy(() => tokenLogProbs(config, reference, ids)).array();
+  const scored = trajectories.map((t, i) => {
+    const start = t.promptIds.length - 1;
+    return { ...t, refLogProbs: all[i]!.slice(start, start + t.responseIds.length) };
+  });
+  const run = async (kl: "exact" | "k3") => {
+    const { metrics } = await trainOreo(
+      { networks, policy, value, reference, trajectories: scored },
+      { kl, beta: 0.3, alpha: 0.5, batchSize: 6, steps: 1, seed: 0, padId: 0, maxLength: 32 },
+    );
+    return metrics;
+  };
+  const [exact, k3] = [await run("exact"), await run("k3")];
+  for (const name of ["value_loss", "policy_loss", "kl_k3", "value_grad_norm"]) {
+    assertClose([k3[name]!], [exact[name]!], { absolute: 1e-5, relative: 1e-4 }, name);
+  }
+  assert.equal(k3.kl, k3.kl_k3);
+  assert.notEqual(exact.kl, exact.kl_k3);
 });
 
 Deno.test("SFT brings a transformer to repeat its demonstrations", async () => {

@@ -2,10 +2,17 @@
  * A known decision process, solved exactly by soft value iteration: OREO at each level and DQO must find
  * its soft-optimal value and policy.
  */
-import { tf, toHost, useBackend } from "../xla/mod.ts";
+import { jit, tf, toHost, useBackend } from "../xla/mod.ts";
 import { gradientsOf } from "./gradients.ts";
 import { chosenLogProbs, dqoLoss, levels, nextTokenDistributions } from "./objectives/mod.ts";
-import { adamInit, adamStep, adamUpdate, cosineRate } from "./optimizer.ts";
+import {
+  adamInit,
+  type AdamState,
+  adamStep,
+  adamUpdate,
+  cosineRate,
+  type NamedTensors,
+} from "./optimizer.ts";
 import { assertClose } from "./test_support.ts";
 import {
   initialTables,
@@ -116,38 +123,27 @@ Deno.test("DQO finds the soft-optimal value and policy", async () => {
   const mask = tf.ones([batch, time - 1]) as tf.Tensor2D;
   const rewards = tf.tensor1d(data.map((t) => t.reward));
   const refLogProbs = networks.policy.logProbs(policy, ids);
-  let params: Record<string, tf.Tensor> = { policy: policy.table!, value: value.table! };
+  const step = jit((params: NamedTensors, state: AdamState, scalars: tf.Tensor1D) => {
+    const { grads } = gradientsOf(() => {
+      const logits = networks.policy.logits({ table: params.policy! }, ids);
+      const values = networks.value.values({ table: params.value! }, ids);
+      const loss = dqoLoss({
+        values: values.slice([0, 0], [batch, time - 1]),
+        logRatios: chosenLogProbs(nextTokenDistributions(logits), ids).sub(refLogProbs),
+        actionMask: mask,
+        stateMask: mask,
+        rewards,
+        beta,
+      });
+      return { loss, kept: [] };
+    }, { params });
+    return adamUpdate(params, grads.params!, state, scalars);
+  });
+  let params: NamedTensors = { policy: policy.table!, value: value.table! };
   let state = adamInit(params);
-  for (let step = 0; step < 600; step++) {
-    const next = tf.tidy(() => {
-      const { grads } = gradientsOf(() => {
-        const distributions = nextTokenDistributions(
-          networks.policy.logits({ table: params.policy! }, ids),
-        );
-        const loss = dqoLoss({
-          values: networks.value.values({ table: params.value! }, ids).slice([0, 0], [
-            batch,
-            time - 1,
-          ]),
-          logRatios: chosenLogProbs(distributions, ids).sub(refLogProbs),
-          actionMask: mask,
-          stateMask: mask,
-          rewards,
-          beta,
-        });
-        return { loss, kept: [] };
-      }, { params });
-      const rate = cosineRate(step, { totalSteps: 600, learningRate: 0.05 });
-      const { params: updated, state: moments } = adamUpdate(
-        params,
-        grads.params!,
-        state,
-        adamStep(step + 1, rate),
-      );
-      return { updated, m: moments.m, v: moments.v } as unknown as tf.TensorContainerObject;
-    }) as unknown as { updated: typeof params } & typeof state;
-    params = next.updated;
-    state = { m: next.m, v: next.v };
+  for (let i = 0; i < 600; i++) {
+    const rate = cosineRate(i, { totalSteps: 600, learningRate: 0.05 });
+    ({ params, state } = step(params, state, adamStep(i + 1, rate)));
   }
   await assertSoftOptimal({ policy: params.policy!, value: params.value! }, policy.table!);
 });

@@ -23,13 +23,8 @@ import {
   weightedSum,
 } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
-import {
-  type BatchTensors,
-  disposeModels,
-  type Objective,
-  train,
-  type TrainingOptions,
-} from "./trainer.ts";
+import { disposeModels, train, type TrainingOptions } from "./trainer.ts";
+import type { BatchTensors, Objective } from "./trainer_programs.ts";
 import type { Trajectory } from "./trajectory.ts";
 
 export interface OreoOptions extends Omit<TrainingOptions, "learningRates" | "level"> {

@@ -4,7 +4,8 @@ import { gradientsOf } from "./gradients.ts";
 import type { PolicyNetwork } from "./networks.ts";
 import { sftLoss } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
-import { type Objective, train, type TrainingOptions } from "./trainer.ts";
+import { train, type TrainingOptions } from "./trainer.ts";
+import type { Objective } from "./trainer_programs.ts";
 import type { Demonstration, Trajectory } from "./trajectory.ts";
 
 /** Options of `train` but for what SFT decides itself; `learningRate` defaults to the paper's. */
