@@ -1,0 +1,97 @@
+/**
+ * What the stages hand to each other: the kinds of artifact, the files in each, and their schemas. A
+ * file read back is parsed here, so that a stage trusts what it gets.
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import { UserError } from "../errors.ts";
+import { artifactKind } from "../pipeline/mod.ts";
+import { Curve, MethodResult, Sample } from "../report/mod.ts";
+
+/** A model in Hugging Face's form. */
+export const checkpoint = artifactKind("checkpoint", 1);
+/** A task's own data files, as the user gave them. */
+export const dataset = artifactKind("dataset", 1);
+/** `samples.jsonl`: solutions as sampled, not yet graded. */
+export const samples = artifactKind("samples", 1);
+/** `trajectories.jsonl`: graded solutions with the reference policy's log-probabilities. */
+export const trajectories = artifactKind("trajectories", 1);
+/** `curves.json`: what training measured. */
+export const curves = artifactKind("curves", 1);
+/** `evaluation.json`: counts of right answers by method, and solutions to look at. */
+export const evaluation = artifactKind("evaluation", 1);
+/** `report.html`, `report.json`, `report.txt`. */
+export const report = artifactKind("report", 1);
+
+export const files = {
+  samples: "samples.jsonl",
+  trajectories: "trajectories.jsonl",
+  curves: "curves.json",
+  evaluation: "evaluation.json",
+} as const;
+
+/** One sampled solution. */
+export const SampleRecord = z.strictObject({
+  query: z.string(),
+  question: z.string(),
+  gold: z.string(),
+  prompt: z.string(),
+  promptIds: z.array(z.int().nonnegative()).min(1),
+  responseIds: z.array(z.int().nonnegative()).min(1),
+  text: z.string(),
+  /** log of the probability with which each response token was drawn, in nats. */
+  logProbs: z.array(z.number()),
+  finish: z.enum(["stop", "length"]),
+});
+export type SampleRecord = z.infer<typeof SampleRecord>;
+
+export const Evaluation = z.strictObject({
+  results: z.array(MethodResult),
+  samples: z.array(Sample).default([]),
+});
+export type Evaluation = z.infer<typeof Evaluation>;
+
+export const Curves = z.array(Curve);
+
+export async function writeJson(folder: string, file: string, value: unknown): Promise<void> {
+  await Deno.writeTextFile(join(folder, file), JSON.stringify(value, null, 2) + "\n");
+}
+
+/** Reads and checks a JSON file of an artifact. */
+export async function readJson<T extends z.ZodType>(
+  schema: T,
+  folder: string,
+  file: string,
+): Promise<z.output<T>> {
+  const path = join(folder, file);
+  return parse(schema, await Deno.readTextFile(path), path);
+}
+
+export async function writeJsonLines(
+  folder: string,
+  file: string,
+  records: readonly unknown[],
+): Promise<void> {
+  await Deno.writeTextFile(
+    join(folder, file),
+    records.map((record) => JSON.stringify(record) + "\n").join(""),
+  );
+}
+
+/** Reads and checks a JSON-lines file of an artifact. */
+export async function readJsonLines<T extends z.ZodType>(
+  schema: T,
+  folder: string,
+  file: string,
+): Promise<z.output<T>[]> {
+  const path = join(folder, file);
+  const lines = (await Deno.readTextFile(path)).split("\n");
+  return lines.flatMap((line, i) => line === "" ? [] : [parse(schema, line, `${path}:${i + 1}`)]);
+}
+
+function parse<T extends z.ZodType>(schema: T, text: string, where: string): z.output<T> {
+  const parsed = schema.safeParse(JSON.parse(text));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new UserError(`${where}: ${issue.path.join(".")}: ${issue.message}`);
+}

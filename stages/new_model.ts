@@ -1,0 +1,42 @@
+/** A small model of the Qwen2 architecture with a character tokenizer, to be trained from scratch. */
+import { z } from "zod";
+import { charTokenizer, initParams, parseConfig } from "../lm/mod.ts";
+import type { LanguageModel } from "./language_model.ts";
+
+export const modelFields = {
+  /** Shape of the model where there is no checkpoint to start from. */
+  shape: z.object({
+    hidden: z.int().positive().default(128),
+    layers: z.int().positive().default(3),
+    heads: z.int().positive().default(4),
+    keyValueHeads: z.int().positive().default(2),
+    feedForward: z.int().positive().default(352),
+    /** Longest sequence, in characters. */
+    maxLength: z.int().positive().default(512),
+  }).prefault({}),
+};
+
+type ModelShape = z.output<typeof modelFields.shape>;
+
+export function newModel(shape: ModelShape, alphabet: string, seed: number): LanguageModel {
+  const tokenizer = charTokenizer(alphabet);
+  const config = parseConfig({
+    model_type: "qwen2",
+    architectures: ["Qwen2ForCausalLM"],
+    vocab_size: tokenizer.vocabSize,
+    hidden_size: shape.hidden,
+    intermediate_size: shape.feedForward,
+    num_hidden_layers: shape.layers,
+    num_attention_heads: shape.heads,
+    num_key_value_heads: shape.keyValueHeads,
+    max_position_embeddings: shape.maxLength,
+    rms_norm_eps: 1e-6,
+    rope_theta: 10000,
+    tie_word_embeddings: true,
+    initializer_range: 0.02,
+    bos_token_id: null,
+    eos_token_id: tokenizer.eosId,
+    pad_token_id: tokenizer.padId,
+  });
+  return { config, params: initParams(config, seed), tokenizer, generationConfig: {} };
+}

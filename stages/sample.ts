@@ -1,0 +1,122 @@
+/**
+ * Sample: the policy writes several solutions to each query. Every solution has a seed of its own, made
+ * from the stage's, so the same request gives the same text in any batch and after any interruption.
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import { Generator } from "../lm/mod.ts";
+import { defineStage, optional } from "../pipeline/mod.ts";
+import {
+  checkpoint,
+  dataset,
+  files,
+  readJsonLines,
+  SampleRecord,
+  samples,
+  writeJsonLines,
+} from "./artifacts.ts";
+import { startEngine } from "./engine.ts";
+import { loadLanguageModel } from "./language_model.ts";
+import { OpenTask, taskFields } from "./task.ts";
+
+/** How solutions are drawn; the paper's settings are the defaults. */
+export const samplingFields = {
+  temperature: z.number().positive().default(1),
+  topP: z.number().gt(0).max(1).default(0.9),
+  topK: z.int().nonnegative().default(16).describe("0 keeps every token"),
+  maxNewTokens: z.int().positive().default(2048),
+  /** Sequences that are decoded side by side. */
+  slots: z.int().positive().default(64),
+};
+
+const params = z.object({
+  ...taskFields,
+  ...samplingFields,
+  split: z.enum(["train", "validation"]).default("train"),
+  /** Queries from number `offset` on; all where `queries` is left out. */
+  offset: z.int().nonnegative().default(0),
+  queries: z.int().positive().optional(),
+  perQuery: z.int().positive().default(10),
+  /** Queries between two saved parts: what an interruption can cost. */
+  chunk: z.int().positive().default(512),
+});
+
+export const sample = defineStage({
+  name: "sample",
+  version: 1,
+  module: import.meta.url,
+  params,
+  inputs: { policy: checkpoint, data: optional(dataset) },
+  outputs: { samples },
+  async run({ params, inputs, outputs, scratch, seed, signal, progress, log }) {
+    await startEngine(log);
+    const model = await loadLanguageModel(inputs.policy.path);
+    const task = new OpenTask(params, inputs.data);
+    const queries = await task.queries(params.split, params.offset, params.queries);
+    const prompts = queries.map((query) => task.prompt(query, model));
+    const longest = Math.max(...prompts.map(({ ids }) => ids.length));
+    using generator = new Generator(model, {
+      slots: params.slots,
+      maxLength: longest + params.maxNewTokens,
+    });
+    const total = queries.length * params.perQuery;
+    const all: SampleRecord[] = [];
+    for (let start = 0; start < queries.length; start += params.chunk) {
+      const part = `part-${start}.jsonl`;
+      const done = await readPart(scratch, part);
+      const records = done ?? await draw(start, Math.min(start + params.chunk, queries.length));
+      if (done === undefined) {
+        await writeJsonLines(scratch, `${part}.tmp`, records);
+        await Deno.rename(join(scratch, `${part}.tmp`), join(scratch, part));
+      }
+      all.push(...records);
+      progress(all.length, total, "solutions");
+    }
+    await writeJsonLines(outputs.samples.path, files.samples, all);
+    const truncated = all.filter((record) => record.finish === "length").length;
+    return { queries: queries.length, samples: all.length, truncated: truncated / all.length };
+
+    async function draw(from: number, to: number): Promise<SampleRecord[]> {
+      signal.throwIfAborted();
+      const requests = prompts.slice(from, to).map(({ ids }, i) => ({
+        promptIds: ids,
+        n: params.perQuery,
+        seed: seed + from + i,
+        temperature: params.temperature,
+        topP: params.topP,
+        topK: params.topK,
+        maxNewTokens: params.maxNewTokens,
+      }));
+      const completions = await generator.generate(requests, { signal });
+      return completions.flatMap((drawn, i) => {
+        const { id, question, gold } = queries[from + i]!;
+        const { text: prompt, ids: promptIds } = prompts[from + i]!;
+        return drawn.map(({ ids: responseIds, text, logProbs, finish }) => ({
+          query: id,
+          question,
+          gold,
+          prompt,
+          promptIds,
+          responseIds,
+          text,
+          logProbs: logProbs.map(round),
+          finish,
+        }));
+      });
+    }
+  },
+});
+
+/** Five decimals: more are noise of float32 sums, and cost disk. */
+function round(x: number): number {
+  return Math.round(x * 1e5) / 1e5;
+}
+
+async function readPart(scratch: string, part: string): Promise<SampleRecord[] | undefined> {
+  try {
+    return await readJsonLines(SampleRecord, scratch, part);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Score: grades every sampled solution, marks its reasoning steps, computes the reference policy's
+ * log-probabilities once, and picks a balanced part for training the policy.
+ */
+import { z } from "zod";
+import { Scorer } from "../lm/mod.ts";
+import { defineStage, optional } from "../pipeline/mod.ts";
+import { balance, deduplicate, statistics, type Trajectory, writeTrajectories } from "../rl/mod.ts";
+import { stepEnds } from "../tasks/mod.ts";
+import { join } from "node:path";
+import {
+  checkpoint,
+  dataset,
+  files,
+  readJsonLines,
+  SampleRecord,
+  samples,
+  trajectories,
+} from "./artifacts.ts";
+import { startEngine } from "./engine.ts";
+import { loadLanguageModel, tokenTexts } from "./language_model.ts";
+import { OpenTask, taskFields } from "./task.ts";
+
+const params = z.object({
+  ...taskFields,
+  /** Per query at most so many correct and wrong solutions, correct ≤ wrong but ≥ 1 where any. */
+  maxCorrect: z.int().positive().default(4),
+  maxWrong: z.int().positive().default(4),
+  /** Sequences scored in one program run. */
+  batchSize: z.int().positive().default(64),
+});
+
+export const score = defineStage({
+  name: "score",
+  version: 1,
+  module: import.meta.url,
+  params,
+  inputs: { reference: checkpoint, samples, data: optional(dataset) },
+  outputs: { all: trajectories, balanced: trajectories },
+  async run({ params, inputs, outputs, seed, signal, progress, log }) {
+    await startEngine(log);
+    const { task } = new OpenTask(params, inputs.data);
+    const records = await readJsonLines(SampleRecord, inputs.samples.path, files.samples);
+    const model = await loadLanguageModel(inputs.reference.path);
+    const scorer = new Scorer(model, { batchSize: params.batchSize });
+    const refLogProbs = await scorer.responses(
+      records.map(({ promptIds, responseIds }) => ({ promptIds, responseIds })),
+      { signal, onProgress: (done) => progress(done, records.length, "solutions") },
+    );
+    const graded: Trajectory[] = [];
+    for (const [i, record] of records.entries()) {
+      const { query, question, gold, prompt, promptIds, responseIds, text, logProbs } = record;
+      const { correct } = await task.grade({ id: query, question, gold }, text);
+      const pieces = tokenTexts(model.tokenizer, responseIds);
+      graded.push({
+        version: 1,
+        query,
+        prompt,
+        promptIds,
+        responseIds,
+        stepEnds: stepEnds(pieces, task.stepDelimiters),
+        // A solution that was cut off is wrong: it never came to its answer.
+        reward: correct && record.finish === "stop" ? 1 : 0,
+        refLogProbs: refLogProbs[i]!,
+        sampleLogProbs: logProbs,
+        source: inputs.samples.id,
+      });
+    }
+    const balanced = balance(deduplicate(graded), {
+      maxCorrect: params.maxCorrect,
+      maxWrong: params.maxWrong,
+      seed,
+    });
+    await writeTrajectories(join(outputs.all.path, files.trajectories), graded);
+    await writeTrajectories(join(outputs.balanced.path, files.trajectories), balanced);
+    const [all, kept] = [statistics(graded), statistics(balanced)];
+    return {
+      accuracy: all.correct / all.trajectories,
+      unsolved: all.unsolved,
+      mastered: all.mastered,
+      balanced: kept.trajectories,
+      balancedCorrect: kept.correct,
+    };
+  },
+});

@@ -1,0 +1,65 @@
+/**
+ * How stages name a task and word its queries: as plain prompts, or through a model's chat template.
+ */
+import { z } from "zod";
+import { getTask, type Query, type Split, type Task } from "../tasks/mod.ts";
+import type { LanguageModel } from "./language_model.ts";
+import { UserError } from "../errors.ts";
+
+/** The parameters by which every stage names its task. */
+export const taskFields = {
+  task: z.string(),
+  taskParams: z.record(z.string(), z.json()).default({}),
+  /** Word queries through the model's chat template, or as plain text. */
+  chat: z.boolean().default(false),
+};
+
+export interface TaskFields {
+  readonly task: string;
+  readonly taskParams: Readonly<Record<string, unknown>>;
+  readonly chat: boolean;
+}
+
+/** A task with its parameters filled in; `data` is the artifact with the user's files, if any. */
+export class OpenTask {
+  readonly task: Task;
+  readonly #params: Record<string, unknown>;
+
+  constructor(readonly fields: TaskFields, data: { readonly path: string } | undefined) {
+    this.task = getTask(fields.task);
+    this.#params = { ...fields.taskParams, ...(data === undefined ? {} : { path: data.path }) };
+  }
+
+  /** `count` queries of a split from `offset`, or all that there are. */
+  async queries(split: Split, offset = 0, count = Infinity): Promise<Query[]> {
+    const queries = await this.task.queries(split, this.#params);
+    if (offset >= queries.length) {
+      throw new UserError(
+        `task '${this.task.name}' has ${queries.length} ${split} queries, none from number ${offset} on: ` +
+          "ask for fewer",
+      );
+    }
+    return queries.slice(offset, offset + count);
+  }
+
+  demonstrations(split: Split) {
+    return this.task.demonstrations(split, this.#params);
+  }
+
+  alphabet(): Promise<string> {
+    return this.task.alphabet(this.#params);
+  }
+
+  /** The prompt of a query as text and as tokens. */
+  prompt(query: Query, model: Pick<LanguageModel, "tokenizer">): { text: string; ids: number[] } {
+    const { tokenizer } = model;
+    if (!this.fields.chat) {
+      const text = this.task.prompt(query);
+      return { text, ids: tokenizer.encode(text, { addSpecialTokens: true }) };
+    }
+    const text = tokenizer.applyChatTemplate(this.task.messages(query).map((m) => ({ ...m })), {
+      addGenerationPrompt: true,
+    });
+    return { text, ids: tokenizer.encode(text) };
+  }
+}

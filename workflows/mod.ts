@@ -1,0 +1,8 @@
+/** The workflows that come with the project, by name. */
+import type { Workflow } from "../pipeline/mod.ts";
+import { demo } from "./demo.ts";
+import { gsm8k } from "./gsm8k.ts";
+
+export const workflows: Readonly<Record<string, Workflow>> = Object.fromEntries(
+  [demo, gsm8k].map((workflow) => [workflow.name, workflow as Workflow]),
+);
