@@ -14,7 +14,7 @@ import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
 import { planGraph } from "./plan.ts";
 import { runGraph, type RunResult } from "./runner.ts";
 import type { Store } from "./store.ts";
-import { openStore } from "./store_folder.ts";
+import { openStore } from "./store_open.ts";
 import type { StageRegistry } from "./worker.ts";
 import { buildGraph, type Workflow } from "./workflow.ts";
 

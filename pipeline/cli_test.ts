@@ -190,3 +190,25 @@ Deno.test({
     });
   },
 });
+
+Deno.test("the store is listed, shown, checked, cleared and exported from", async () => {
+  await inFolder(async (folder) => {
+    const store = (action: string, options: object, ...more: string[]) =>
+      command(["store", action, JSON.stringify(options), ...more], folder);
+    assert.equal((await store("ls", {})).out, "the store is empty\n");
+    await pipeline("misbehaving", { set: ["how=-"], executor: "inline" }, folder);
+    const [listed] = JSON.parse((await store("ls", { json: true })).out);
+    assert.match((await store("ls", {})).out, /4 B {2}text of misbehave\n$/);
+    const id = listed.id.slice(0, 8);
+    assert.equal(JSON.parse((await store("show", {}, id)).out).lineage.params.how, "-");
+    assert.match((await store("export", { to: "there" }, id)).out, /1 files of text in there/);
+    assert.equal(await Deno.readTextFile(join(folder, "there", "text")), "done");
+    assert.match((await store("export", { to: "there" }, id)).err, /it is not empty/);
+    assert.match((await store("verify", {})).out, /checked 1 artifacts, 1 files/);
+    assert.match(
+      (await store("gc", { keepRuns: 0 })).out,
+      /removed 1 artifacts, 1 records and 1 fil/,
+    );
+    assert.equal((await store("ls", {})).out, "the store is empty\n");
+  });
+});

@@ -20,7 +20,7 @@ export type {
 } from "./workflow.ts";
 export { type Graph, type GraphNode, graphRecord, toMermaid, toText } from "./graph.ts";
 export { applyOverrides, describeParams, parseParams } from "./params.ts";
-export { openStore } from "./store_folder.ts";
+export { openStore } from "./store_open.ts";
 export { CorruptArtifactError } from "./store.ts";
 export type { Lineage, Manifest, Store, WorkRecord } from "./store.ts";
 export { planGraph, type PlannedStage } from "./plan.ts";
@@ -46,3 +46,11 @@ export {
 } from "./cli.ts";
 export { cancelRunCommand, listRunsCommand, logsCommand, showRunCommand } from "./cli_runs.ts";
 export type { PlaceOptions } from "./cli_place.ts";
+export {
+  collectGarbageCommand,
+  exportArtifactCommand,
+  listStoreCommand,
+  showArtifactCommand,
+  verifyStoreCommand,
+} from "./cli_store.ts";
+export { type Collected, collectGarbage, verifyStore } from "./store_admin.ts";

@@ -307,19 +307,26 @@ class Runner {
 
   async #import(node: GraphNode, path: string): Promise<NodeResult> {
     const kind = node.stage.outputs["content"]!;
-    const id = await importArtifact(node.id, kind, path, this.#store);
-    const result = { artifacts: { content: id }, values: {} };
-    this.#tell({ type: "stage.cached", stage: node.id, key: id, ...result });
-    return result;
+    return await this.#store.whileKept(async () => {
+      const id = await importArtifact(node.id, kind, path, this.#store);
+      const result = { artifacts: { content: id }, values: {} };
+      this.#tell({ type: "stage.cached", stage: node.id, key: id, ...result });
+      await this.#writer.flush();
+      return result;
+    });
   }
 
   async #cachedResult(node: GraphNode, work: Work): Promise<NodeResult | undefined> {
-    const record = await findDone(work, this.#store, this.#options.anyCode ?? false);
-    if (record === undefined) return undefined;
-    const { outputs: artifacts, values } = record;
-    this.#cached++;
-    this.#tell({ type: "stage.cached", stage: node.id, key: work.key, artifacts, values });
-    return { artifacts, values };
+    // Once the journal has it, garbage collection keeps it.
+    return await this.#store.whileKept(async () => {
+      const record = await findDone(work, this.#store, this.#options.anyCode ?? false);
+      if (record === undefined) return undefined;
+      const { outputs: artifacts, values } = record;
+      this.#cached++;
+      this.#tell({ type: "stage.cached", stage: node.id, key: work.key, artifacts, values });
+      await this.#writer.flush();
+      return { artifacts, values };
+    });
   }
 
   async #make(node: GraphNode, work: Work): Promise<NodeResult> {

@@ -7,7 +7,7 @@ import process from "node:process";
 import { UserError } from "../errors.ts";
 import { lockFile } from "./lock.ts";
 import { jobSchema, linesOf, type StageJob, type StageMessage } from "./protocol.ts";
-import { openStore } from "./store_folder.ts";
+import { openStore } from "./store_open.ts";
 import { findStage, runStage, type StageRegistry } from "./worker.ts";
 
 const PR_SET_PDEATHSIG = 1;

@@ -60,6 +60,18 @@ export function artifactId(kind: string, version: number, files: ArtifactFiles):
   return hashOf({ schema: STORE_SCHEMA, kind, version, files });
 }
 
+/** Where things are in a store: files, manifests by id, records by `KEY/CODE`. */
+export type StorePlace = "blobs" | "artifacts" | "records";
+
+export interface StoreEntry {
+  /** SHA-256, artifact id, or `KEY/CODE`. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** When it was put or last confirmed, in milliseconds since 1970. */
+  readonly changed: number;
+}
+
 export interface PublishOptions {
   kind: string;
   version: number;
@@ -90,6 +102,17 @@ export interface Store {
   /** The record of this work made by this code; `code` undefined: by any, the latest. */
   record(key: string, code: string | undefined): Promise<WorkRecord | undefined>;
   putRecord(record: WorkRecord): Promise<void>;
+  /** Runs `body` while nothing is collected as garbage; keep it short. */
+  whileKept<T>(body: () => Promise<T>): Promise<T>;
+
+  /** Everything in one place of the store, in no order. */
+  entries(place: StorePlace): AsyncIterable<StoreEntry>;
+  /** Removes one entry; removing what is gone already is no error. */
+  remove(place: StorePlace, name: string): Promise<void>;
+  /** Reads a blob whole; one that does not match its name is set aside. False where it did not. */
+  verifyBlob(sha256: string): Promise<boolean>;
+  /** Runs `body` while nobody is in `whileKept`. */
+  whileCollecting<T>(body: () => Promise<T>): Promise<T>;
 }
 
 /** An artifact that cannot be used: it has to be made again. */

@@ -15,6 +15,7 @@ import { UserError } from "../errors.ts";
 import {
   type Disk,
   explainDisk,
+  filesBelow,
   localDisk,
   removeQuietly,
   withFolder,
@@ -31,6 +32,8 @@ import {
   recordSchema,
   type Store,
   STORE_SCHEMA,
+  type StoreEntry,
+  type StorePlace,
   type WorkRecord,
 } from "./store.ts";
 
@@ -63,7 +66,11 @@ export class FolderStore implements Store {
     const { kind, version, lineage, values } = options;
     const id = artifactId(kind, version, files);
     const known = await this.#readManifest(id).catch(() => undefined);
-    if (known === undefined) {
+    if (known !== undefined) {
+      // Says that it is wanted now: see `collectGarbage`.
+      const now = new Date();
+      await Deno.utime(this.#manifestPath(id), now, now);
+    } else {
       const manifest: Manifest = { schema: STORE_SCHEMA, kind, version, files, lineage, values };
       await this.#write(this.#manifestPath(id), manifest);
     }
@@ -145,6 +152,54 @@ export class FolderStore implements Store {
 
   async putRecord(record: WorkRecord): Promise<void> {
     await this.#write(this.#recordPath(record.key, record.code), record);
+  }
+
+  async whileKept<T>(body: () => Promise<T>): Promise<T> {
+    using file = await this.#openLock();
+    await file.lock(false);
+    return await body();
+  }
+
+  async whileCollecting<T>(body: () => Promise<T>): Promise<T> {
+    using file = await this.#openLock();
+    await file.lock(true);
+    return await body();
+  }
+
+  async *entries(place: StorePlace): AsyncIterable<StoreEntry> {
+    const root = join(this.location, place);
+    for (const [path, full] of await filesBelow(root).catch(missingAsEmpty)) {
+      const { size, ctime } = await Deno.stat(full);
+      // ab/cdef... is one name in two parts.
+      const name = (path.slice(0, 2) + path.slice(3)).replace(/\.json$/, "");
+      yield { name, size, changed: ctime?.getTime() ?? 0 };
+    }
+  }
+
+  async remove(place: StorePlace, name: string): Promise<void> {
+    if (place === "records") {
+      const path = this.#recordPath(...name.split("/") as [string, string]);
+      await removeQuietly(path);
+      await Deno.remove(dirname(path)).catch(() => {}); // unless it holds other records
+    } else await removeQuietly(place === "blobs" ? this.#blobPath(name) : this.#manifestPath(name));
+  }
+
+  async verifyBlob(sha256: string): Promise<boolean> {
+    const path = this.#blobPath(sha256);
+    try {
+      if ((await this.#disk.digest(path)).sha256 === sha256) return true;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+    await this.#setAside(path);
+    return false;
+  }
+
+  /** The file whose lock, shared or exclusive, keeps garbage collection and lookups apart. */
+  #openLock(): Promise<Deno.FsFile> {
+    const path = join(this.location, "collect.lock");
+    return withFolder(path, () => Deno.open(path, { read: true, write: true, create: true }));
   }
 
   /** Takes one file in as a blob. */
@@ -229,6 +284,11 @@ export class FolderStore implements Store {
   }
 }
 
+function missingAsEmpty(error: unknown): Map<string, string> {
+  if (error instanceof Deno.errors.NotFound) return new Map();
+  throw error;
+}
+
 function short(id: string): string {
   return id.slice(0, 12);
 }
@@ -239,9 +299,4 @@ function checkId(id: string): void {
       exitCode: 2,
     });
   }
-}
-
-/** Opens a store by its location: a folder. */
-export function openStore(location: string): Store {
-  return new FolderStore(location);
 }

@@ -1,14 +1,30 @@
 /**
  * The program that tests of the engine start: its `stage` command runs a stage in a process of its
  * own; `pipeline NAME OPTIONS`, with the options as JSON, runs a workflow; `runs`, `show`, `logs`,
- * `cancel` and `resume` take the same form.
+ * `cancel`, `resume` and `store` take the same form.
  */
 import { UserError } from "../../errors.ts";
 import { resumeRunCommand, runPipelineCommand } from "../cli.ts";
 import { cancelRunCommand, listRunsCommand, logsCommand, showRunCommand } from "../cli_runs.ts";
+import {
+  collectGarbageCommand,
+  exportArtifactCommand,
+  listStoreCommand,
+  showArtifactCommand,
+  verifyStoreCommand,
+} from "../cli_store.ts";
 import { stageCommand } from "../stage_command.ts";
 import { generated, misbehaving } from "./generated.ts";
 import { stages } from "./stages.ts";
+
+async function store(action: string, options: string, more: string | undefined) {
+  const parsed = JSON.parse(options);
+  if (action === "ls") await listStoreCommand(parsed);
+  if (action === "verify") await verifyStoreCommand(parsed);
+  if (action === "gc") await collectGarbageCommand(parsed);
+  if (action === "show") await showArtifactCommand(more!, parsed);
+  if (action === "export") await exportArtifactCommand(more!, parsed.to, parsed);
+}
 
 const [command, name, first, second] = Deno.args;
 try {
@@ -19,6 +35,7 @@ try {
   else if (command === "runs") await listRunsCommand(JSON.parse(name!));
   else if (command === "show") await showRunCommand(name!, JSON.parse(first!));
   else if (command === "cancel") await cancelRunCommand(name!, JSON.parse(first!));
+  else if (command === "store") await store(name!, first!, second);
   else if (command === "logs") await logsCommand(name!, first!, JSON.parse(second!));
 } catch (error) {
   if (!(error instanceof UserError)) throw error;
