@@ -67,7 +67,7 @@ export interface TrainingResult {
   models: Models;
   steps: number;
   best?: { step: number; score: number };
-  /** The last step's metrics; none where the run was already complete. */
+  /** The last step's metrics. */
   metrics: Record<string, number>;
 }
 
@@ -306,7 +306,7 @@ class TrainingRun {
 
   async #save(step: number): Promise<void> {
     const { folder, keep } = this.options.checkpoints!;
-    const snapshot = { step, state: this.#state, best: this.#best };
+    const snapshot = { step, state: this.#state, best: this.#best, metrics: this.#metrics };
     await saveCheckpoint(folder, snapshot, this.#fingerprint, keep);
     this.#lastFlush = performance.now();
   }
@@ -320,6 +320,7 @@ class TrainingRun {
     this.#dispose();
     this.#state = snapshot.state;
     this.#best = snapshot.best;
+    this.#metrics = snapshot.metrics;
     return snapshot.step;
   }
 

@@ -30,6 +30,8 @@ export interface Snapshot {
   step: number;
   state: TrainingState;
   best?: Best | undefined;
+  /** The last step's metrics, so that a finished run started again still has them. */
+  metrics: Record<string, number>;
 }
 
 /** Settings that decide the result, by name; compared when a checkpoint is loaded. */
@@ -41,6 +43,7 @@ const metadataSchema = z.object({
   step: z.int().nonnegative(),
   fingerprint: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
   best: z.object({ step: z.int(), score: z.number() }).optional(),
+  metrics: z.record(z.string(), z.number()),
 });
 
 type Nested = { [key: string]: tf.Tensor | Nested };
@@ -67,7 +70,7 @@ export async function saveCheckpoint(
   keep = 2,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const { step, best } = snapshot;
+  const { step, best, metrics } = snapshot;
   const tensors = new Map<string, TensorToWrite>(
     entriesOf(snapshot).map(([name, tensor]) => [name, {
       shape: tensor.shape,
@@ -78,6 +81,7 @@ export async function saveCheckpoint(
   const metadata = {
     step,
     fingerprint,
+    metrics,
     ...(best === undefined ? {} : { best: { step: best.step, score: best.score } }),
   };
   const name = `checkpoint-${String(step).padStart(8, "0")}.safetensors`;
@@ -129,7 +133,7 @@ async function readSnapshot(
 ): Promise<Snapshot> {
   const parsed = metadataSchema.safeParse(JSON.parse(file.metadata.training ?? "null"));
   if (!parsed.success) throw new UserError(`${file.path} is not a training checkpoint`);
-  const { step, best } = parsed.data;
+  const { step, best, metrics } = parsed.data;
   checkFingerprint(file.path, parsed.data.fingerprint, fingerprint);
   const restore = async <T extends Nested>(tree: T, prefix: string): Promise<T> => {
     const out: Nested = {};
@@ -145,8 +149,8 @@ async function readSnapshot(
     models: await restore(like.models, "models"),
     adam: await restore(like.adam, "adam"),
   };
-  if (best === undefined) return { step, state };
-  return { step, state, best: { ...best, models: await restore(like.models, "best") } };
+  if (best === undefined) return { step, state, metrics };
+  return { step, state, metrics, best: { ...best, models: await restore(like.models, "best") } };
 }
 
 async function readTensor(file: SafetensorsFile, name: string, shape: number[]) {

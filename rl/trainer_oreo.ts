@@ -85,6 +85,8 @@ export async function trainOreo(inputs: OreoInputs, options: OreoOptions): Promi
   }
   const first = valueFirst === undefined ? undefined : await trainValue(inputs, {
     ...joint,
+    epochs: undefined,
+    steps: undefined,
     ...valueFirst,
   });
   try {

@@ -103,10 +103,16 @@ Deno.test("a run stopped at any step and resumed gives the bytes of a run never 
 Deno.test("a finished run started again returns its models at once", () =>
   withFolder(async (folder) => {
     const checkpoints = { folder, every: 100 };
-    const expected = await bytesOf(await start({ checkpoints }));
+    const first = await start({ checkpoints, valueFirst: { steps: 2 } });
     let steps = 0;
-    const again = await start({ checkpoints, onMetrics: () => steps++ });
-    assert.deepEqual(await bytesOf(again), expected);
+    const again = await start({
+      checkpoints,
+      valueFirst: { steps: 2 },
+      onMetrics: () => steps++,
+    });
+    assert.deepEqual(await bytesOf(again), await bytesOf(first));
+    assert.deepEqual(again.metrics, first.metrics);
+    assert.deepEqual(again.valueMetrics, first.valueMetrics);
     assert.equal(steps, 0);
   }));
 
@@ -207,6 +213,28 @@ Deno.test("the value model alone first: the policy waits, V learns from all traj
     assert.ok(Math.abs(learned[prefixIndex(tables, prefix)]! - mean) < 0.02, `V of ${prefix}`);
   }
   assert.ok(names.includes("value_first/value_auc") && names.includes("policy_loss"));
+});
+
+Deno.test("each phase counts its own passes or steps", async () => {
+  const totals = new Map<boolean, number>();
+  const count = async (more: Partial<OreoOptions>) => {
+    await start({
+      ...more,
+      onMetrics: (_, metrics, total) => totals.set("value_loss" in metrics, total),
+    });
+    return { value: totals.get(false), joint: totals.get(true) };
+  };
+  const byPasses = { epochs: 1, steps: undefined };
+  const perPass = Math.ceil(data.length / options.batchSize!);
+  const bySteps = { epochs: undefined, steps: 2 };
+  assert.deepEqual(await count({ ...bySteps, valueFirst: { epochs: 1 } }), {
+    value: perPass,
+    joint: 2,
+  });
+  assert.deepEqual(await count({ ...byPasses, valueFirst: { steps: 3 } }), {
+    value: 3,
+    joint: perPass,
+  });
 });
 
 Deno.test("a frozen policy that is not the reference enters V's target", async () => {
