@@ -4,7 +4,7 @@
  * the median over the rounds, the ratio is speed against JAX (above 1: we are faster).
  */
 import { join } from "node:path";
-import { jit, random, tf, toHost, useBackend } from "../xla/mod.ts";
+import { jit, tf, useBackend } from "../xla/mod.ts";
 import { Generator, hiddenStates, initParams, logits, parseConfig } from "../lm/mod.ts";
 import { adamInit, type AdamState, adamStep, adamUpdate } from "../rl/mod.ts";
 import { median, type Peer, pythonEnvironment, startPeer } from "./peer.ts";

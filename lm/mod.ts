@@ -31,4 +31,5 @@ export {
   type GeneratorModel,
   type GeneratorOptions,
 } from "./generate.ts";
+export { SafetensorsFile, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
 export { type PromptAndResponse, Scorer, type ScorerModel, type ScorerOptions } from "./score.ts";

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { SafetensorsFile } from "../lm/safetensors.ts";
+import { SafetensorsFile } from "../lm/mod.ts";
 import { addValueHead, parseConfig, VALUE_HEAD } from "../lm/mod.ts";
 import { tf, toHost, useBackend } from "../xla/mod.ts";
 import type { Level } from "./objectives/mod.ts";

@@ -3,7 +3,7 @@
  * OREO, DQO and SFT, TRL for DPO and KTO.
  */
 import { basename } from "node:path";
-import { SafetensorsFile } from "../lm/safetensors.ts";
+import { SafetensorsFile } from "../lm/mod.ts";
 import { tf, useBackend } from "../xla/mod.ts";
 import {
   chosenLogProbs,

@@ -1,7 +1,7 @@
 /** AdamW and the cosine schedule against PyTorch and transformers, step by step. */
 import assert from "node:assert/strict";
 import { basename } from "node:path";
-import { SafetensorsFile } from "../lm/safetensors.ts";
+import { SafetensorsFile } from "../lm/mod.ts";
 import { jit, tf, toHost, useBackend } from "../xla/mod.ts";
 import { gradientsOf } from "./gradients.ts";
 import {

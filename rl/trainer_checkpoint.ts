@@ -8,7 +8,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
-import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../lm/safetensors.ts";
+import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../lm/mod.ts";
 import { tf } from "../xla/mod.ts";
 import type { Models } from "./gradients.ts";
 import type { AdamState } from "./optimizer.ts";

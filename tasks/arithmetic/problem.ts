@@ -1,69 +1,55 @@
 /**
- * Arithmetic word problems: a few groups of things, how many in all? Made by a seeded generator, no
- * two alike, and dealt to the splits by what they say, so that no problem is ever in two splits,
- * whatever the seed, the counts or the order of the groups.
+ * Arithmetic problems: add a few numbers, the answer may be off by a little. Made by a seeded
+ * generator, no two alike, and dealt to the splits by what they say, so that no problem is ever in two
+ * splits, whatever the seed or the counts.
  */
 import { UserError } from "../../errors.ts";
 import { fractionOf, Random } from "../random.ts";
 import type { Split } from "../task.ts";
 
-/** `count` containers that hold `each` things. */
-export interface Group {
-  readonly count: number;
-  readonly each: number;
-}
-
 export interface Problem {
-  readonly item: string;
-  readonly groups: readonly Group[];
+  readonly numbers: readonly number[];
+  /** How far from the sum an answer may be. */
+  readonly tolerance: number;
 }
 
-/** How large problems are: numbers of groups and both factors, ends included. */
+/** How large problems are: how many numbers, each from 1 to `largest`, and the slack. */
 export interface Size {
-  readonly groups: readonly [low: number, high: number];
-  readonly count: readonly [low: number, high: number];
-  readonly each: readonly [low: number, high: number];
+  readonly count: number;
+  readonly largest: number;
+  readonly tolerance: number;
 }
 
-/** A product a group and a running total a further group: 3, 5 or 7 steps for 2, 3 or 4 groups. */
+/** A step a number: 4 to 8 steps. */
 export const sizes: Readonly<Record<1 | 2 | 3 | 4 | 5, Size>> = {
-  1: { groups: [2, 2], count: [2, 9], each: [11, 49] },
-  2: { groups: [2, 3], count: [2, 9], each: [11, 99] },
-  3: { groups: [3, 3], count: [3, 9], each: [12, 99] },
-  4: { groups: [3, 4], count: [3, 9], each: [12, 99] },
-  5: { groups: [4, 4], count: [3, 9], each: [101, 999] },
+  1: { count: 4, largest: 12, tolerance: 2 },
+  2: { count: 5, largest: 9, tolerance: 2 },
+  3: { count: 6, largest: 12, tolerance: 2 },
+  4: { count: 7, largest: 29, tolerance: 2 },
+  5: { count: 8, largest: 99, tolerance: 2 },
 };
 
-const items = ["bags", "cans", "jars", "bins", "kegs", "sets"];
-
-/** `bags: 6 of 47, 4 of 38, 7 of 29` */
-export function problemText(problem: Problem): string {
-  const groups = problem.groups.map(({ count, each }) => `${count} of ${each}`);
-  return `${problem.item}: ${groups.join(", ")}`;
+/** `add 7 3 9 4 8 within 2` */
+export function problemText({ numbers, tolerance }: Problem): string {
+  return `add ${numbers.join(" ")} within ${tolerance}`;
 }
 
-export function total(problem: Problem): number {
-  return problem.groups.reduce((sum, { count, each }) => sum + count * each, 0);
+export function total({ numbers }: Problem): number {
+  return numbers.reduce((sum, number) => sum + number, 0);
 }
 
-/** The same for problems that differ only in wording or in the order of their groups. */
-function essence(problem: Problem): string {
-  return problem.groups.map(({ count, each }) => `${count}*${each}`).sort().join("+");
+/** The problem that a text states. Throws a TypeError where it states none. */
+export function parseProblem(text: string): Problem {
+  const match = /^add ((?:\d+ )+)within (\d+)$/.exec(text);
+  if (match === null) throw new TypeError(`not an arithmetic problem: '${text}'`);
+  const [, numbers = "", tolerance = ""] = match;
+  return { numbers: numbers.trim().split(" ").map(Number), tolerance: Number(tolerance) };
 }
 
 /** Shares of all problems: 80 % train, 10 % validation, 10 % test. */
 export function splitOf(problem: Problem): Split {
-  const fraction = fractionOf(essence(problem));
+  const fraction = fractionOf(problem.numbers.join("+"));
   return fraction < 0.8 ? "train" : fraction < 0.9 ? "validation" : "test";
-}
-
-function draw(random: Random, size: Size): Problem {
-  const item = random.pick(items);
-  const groups = Array.from({ length: random.integer(...size.groups) }, () => ({
-    count: random.integer(...size.count),
-    each: random.integer(...size.each),
-  }));
-  return { item, groups };
 }
 
 /**
@@ -74,12 +60,14 @@ export function* problems(
   split: Split,
   options: { seed: number; size: Size; count: number },
 ): Generator<Problem> {
+  const { count, largest, tolerance } = options.size;
   const random = Random.from(`arithmetic/problems/${options.seed}/${split}`);
   const seen = new Set<string>();
   let fruitless = 0;
   while (seen.size < options.count) {
-    const problem = draw(random, options.size);
-    const key = essence(problem);
+    const numbers = Array.from({ length: count }, () => random.integer(1, largest));
+    const problem = { numbers, tolerance };
+    const key = numbers.join();
     if (splitOf(problem) !== split || seen.has(key)) {
       // A split holds a tenth of the problems or more: this many misses mean that it is used up.
       if (++fruitless < 5000) continue;

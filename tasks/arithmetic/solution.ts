@@ -1,49 +1,34 @@
 /**
- * The teacher that a policy first imitates. Every line it writes is right, but each is written either
- * quick (`6*47=282`) or careful, with the parts spelled out (`6*47=(240+42)=282`); it is mostly quick.
- * A small model that imitates it slips more on quick lines than on careful ones: so there is a habit
- * to unlearn that imitation, however much of it, keeps.
+ * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `12~5=17`
+ * adds the number rounded to the nearest five, `12+7=19` adds it as it is. Its additions are right, and
+ * what rounding loses often cancels out, but not always: a good part of its answers is off by too much.
+ *
+ * So every step is a choice between two ways of different reliability, neither of them surely right or
+ * wrong, and the habit is the worse one. Imitating the teacher keeps the habit; imitating only its
+ * successes weakens it a little, because haste often succeeds.
  */
 import type { Random } from "../random.ts";
-import { type Problem, total } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 
-/** Decimal places of `value` that are not zero, largest first: 405 gives [400, 5]. */
-function places(value: number): number[] {
-  const digits = [...`${value}`];
-  return digits
-    .map((digit, index) => Number(digit) * 10 ** (digits.length - 1 - index))
-    .filter((place) => place > 0);
+/** The nearest multiple of five: 0 for 1 and 2, 5 for 3 to 7, 10 for 8 to 12. */
+export function rounded(number: number): number {
+  return 5 * Math.round(number / 5);
 }
 
-function line(left: string, parts: readonly number[], result: number): string {
-  return parts.length > 1 ? `${left}=(${parts.join("+")})=${result}` : `${left}=${result}`;
+/** One step: `12+7=19`, or rounded `12~5=17`. */
+export function line(sofar: number, number: number, careful: boolean): string {
+  const [sign, added] = careful ? ["+", number] : ["~", rounded(number)];
+  return `${sofar}${sign}${added}=${sofar + added}`;
 }
 
-/** `6*47=282`, or with care by the second factor's decimal places: `6*47=(240+42)=282`. */
-export function productLine(count: number, each: number, careful: boolean): string {
-  const parts = careful ? places(each).map((place) => count * place) : [];
-  return line(`${count}*${each}`, parts, count * each);
-}
-
-/** `282+152=434`, or with care hundreds first: `282+152=(382+52)=434`. */
-export function sumLine(sofar: number, addend: number, careful: boolean): string {
-  const rest = addend % 100;
-  const parts = careful && rest > 0 && addend > rest ? [sofar + addend - rest, rest] : [];
-  return line(`${sofar}+${addend}`, parts, sofar + addend);
-}
-
-/**
- * A full solution, one step a line: each product, followed from the second on by the running total,
- * then `#### total`. Each line is careful with probability `care`.
- */
+/** A full solution, a line a number, then `#### answer`. Each line is careful with probability `care`. */
 export function solve(problem: Problem, care: number, random: Random): string {
   const lines: string[] = [];
-  let sofar: number | undefined;
-  for (const { count, each } of problem.groups) {
-    const product = count * each;
-    lines.push(productLine(count, each, random.uniform() < care));
-    if (sofar !== undefined) lines.push(sumLine(sofar, product, random.uniform() < care));
-    sofar = (sofar ?? 0) + product;
+  let sofar = 0;
+  for (const number of problem.numbers) {
+    const careful = random.uniform() < care;
+    lines.push(line(sofar, number, careful));
+    sofar += careful ? number : rounded(number);
   }
-  return [...lines, `#### ${total(problem)}`].join("\n");
+  return [...lines, `#### ${sofar}`].join("\n");
 }
