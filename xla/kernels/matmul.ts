@@ -16,6 +16,11 @@ export function matMul(
   transposeA: boolean,
   transposeB: boolean,
 ): Value {
+  if (lhs.type.shape.length < 2 || rhs.type.shape.length < 2) {
+    throw new Error(
+      `matMul takes matrices, got shapes [${lhs.type.shape}] and [${rhs.type.shape}]`,
+    );
+  }
   const [x, y] = matchFloats(b, lhs, rhs);
   const contractX = x.type.shape.length - (transposeA ? 2 : 1);
   const rankY = y.type.shape.length;

@@ -1,6 +1,6 @@
 /** Pooling, morphological dilation and their gradients. Padding never counts: not in a maximum, not in a mean. */
 import { tf } from "../tf.ts";
-import { type Builder, tensor, type Value } from "../hlo/mod.ts";
+import { type Builder, isFloat, tensor, type Value } from "../hlo/mod.ts";
 import { lower } from "./registry.ts";
 import { type X } from "./util.ts";
 import {
@@ -27,6 +27,9 @@ interface PoolAttrs {
 /** Window geometry of a channels-last image ([batch, rows, columns, channels] or with depth before rows). */
 function poolAxes(shape: readonly number[], attrs: PoolAttrs): Axis[] {
   const { filterSize, strides, pad, dimRoundingMode } = attrs;
+  if (shape.length !== 4 && shape.length !== 5) {
+    throw new Error(`pooling takes an image of rank 4 or 5, got shape [${shape}]`);
+  }
   return axesOfInfo(
     shape.length === 5
       ? backend_util.computePool3DInfo(
@@ -53,11 +56,16 @@ const windowOf = (axes: readonly Axis[]) => ({
   strides: [1, ...axes.map((axis) => axis.stride), 1],
 });
 
+/** tfjs's maxima of windows pass over NaN; a window of nothing else gives -Infinity. */
+function withoutNaN(b: Builder, x: Value): Value {
+  return isFloat(x.type.dtype) ? b.select(b.compare("NE", x, x), b.like(-Infinity, x), x) : x;
+}
+
 function maxPool(b: Builder, x: Value, axes: Axis[]): Value {
   const padding = [[0, 0], ...axes.map(forwardPadding), [0, 0]] as [number, number][];
   const lowest = x.type.dtype === "i32" ? -(2 ** 31) : -Infinity;
   return b.reduceWindow(
-    x,
+    withoutNaN(b, x),
     b.scalar(lowest, x.type.dtype),
     { ...windowOf(axes), padding },
     "maximum",
@@ -95,7 +103,7 @@ function avgPoolGrad(b: Builder, dy: Value, axes: Axis[]): Value {
 
 /** Each gradient element goes to the first maximum of its window. */
 function maxPoolGrad(b: Builder, dy: Value, x: Value, axes: Axis[]): Value {
-  const padded = padForWindows(b, x, axes, -Infinity);
+  const padded = padForWindows(b, withoutNaN(b, x), axes, -Infinity);
   const dx = b.selectAndScatter(padded, dy, b.scalar(0, x.type.dtype), windowOf(axes), "GE");
   return unpad(b, dx, axes);
 }
@@ -156,7 +164,7 @@ lower("MaxPoolWithArgmax", (b, { x }: X, attrs: PoolAttrs & { includeBatchInInde
   const axes = poolAxes(x.type.shape, attrs);
   const padded = padForWindows(
     b,
-    b.select(b.compare("NE", x, x), b.like(-Infinity, x), x),
+    withoutNaN(b, x),
     axes,
     -Infinity,
   );
