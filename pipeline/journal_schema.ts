@@ -3,7 +3,40 @@
  * date by the steps it lacks; steps are never changed once they have been released.
  */
 import { type Kysely, sql } from "kysely";
-import type { Tables } from "./journal_database.ts";
+
+/** The tables. `data`, `record`, `graph` and `owner` are JSON text. */
+export interface Tables {
+  events: {
+    run: string;
+    seq: number;
+    v: number;
+    time: number;
+    type: string;
+    stage: string | null;
+    data: string;
+  };
+  runs: { run: string; workflow: string; started: number; record: string; graph: string };
+  stages: { run: string; stage: string; place: number; state: string; record: string };
+  claims: {
+    run: string;
+    fingerprint: string;
+    place: number;
+    fence: number;
+    owner: string | null;
+    beat: number;
+    time: number;
+    /** 1 where the run is to be cancelled. */
+    stop: number;
+  };
+}
+
+/** What databases differ in. */
+export interface DialectRules {
+  /** Makes the transaction the only one that claims a run. */
+  lockClaims(tx: Kysely<Tables>): Promise<void>;
+  /** Whether a transaction that failed so may succeed when it is tried again shortly after. */
+  isPassing(error: unknown): boolean;
+}
 
 type Step = (db: Kysely<Tables>) => Promise<void>;
 
