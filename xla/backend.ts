@@ -9,6 +9,7 @@ import { type KernelInputs, type Lowering, lowerings, Unsupported } from "./kern
 import { DEVICE_DTYPE, Entry, tfjsDtype, widenBfloat16 } from "./entry.ts";
 import { leaked, type Trace } from "./trace.ts";
 import { OWN_LOWERINGS } from "./lowerings.ts";
+import { cutIntoBlocks } from "./lone_matmul.ts";
 import type { Client } from "./pjrt/client.ts";
 import type { Executable } from "./pjrt/executable.ts";
 import type { Programs } from "./programs.ts";
@@ -257,7 +258,9 @@ export class XlaBackend extends tf.KernelBackend {
     };
     let result: Value | Value[];
     try {
-      result = lowering(trace.builder, mapInputs(inputs, valueOf), attrs);
+      const cut = trace.lone && name === "BatchMatMul" && this.client.platform === "cpu";
+      const lower = cut ? cutIntoBlocks(lowering) : lowering;
+      result = lower(trace.builder, mapInputs(inputs, valueOf), attrs);
     } catch (error) {
       if (error instanceof Unsupported) throw notCompilable(name, trace, error.message, error);
       throw error;
@@ -266,6 +269,7 @@ export class XlaBackend extends tf.KernelBackend {
       const entry = this.#traced(value, `'${name}'`);
       return { dataId: entry, shape: [...entry.shape], dtype: entry.dtype };
     });
+    trace.kernels.push(name);
     trace.ops.push(
       `${name} ${Object.values(inputs).flat().map((x) => x ? typeOf(x) : "-").join(" ")} -> ${
         outputs.map(typeOf).join(" ")
@@ -280,12 +284,17 @@ export class XlaBackend extends tf.KernelBackend {
     inputs: Inputs,
     attrs: Attrs,
   ): KernelProgram | Unsupported {
+    const cut = name === "BatchMatMul" && this.client.platform === "cpu";
     const builder = new Builder();
     const argument = (x: tf.TensorInfo) =>
       builder.argument({ shape: [...x.shape], dtype: this.entryOf(x.dataId).hlo });
     let result: Value | Value[];
     try {
-      result = lowering(builder, mapInputs(inputs, argument), attrs);
+      result = (cut ? cutIntoBlocks(lowering) : lowering)(
+        builder,
+        mapInputs(inputs, argument),
+        attrs,
+      );
     } catch (error) {
       if (error instanceof Unsupported) return error;
       throw error;

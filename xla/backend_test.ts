@@ -142,3 +142,31 @@ Deno.test("the same functions run on tfjs's wasm backend", async () => {
   const f = jit((x: tf.Tensor) => tf.matMul(x as tf.Tensor2D, x as tf.Tensor2D).sum());
   assert.equal(f(tf.ones([4, 4])).dataSync()[0], 64);
 });
+
+xlaTest(
+  "a product that is a program of its own is right in every size and orientation",
+  async () => {
+    const product = (m: number, k: number, n: number, ta: boolean, tb: boolean) => {
+      const wave = (shape: [number, number]) =>
+        tf.tensor2d(
+          Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => Math.sin(i * 0.7)),
+          shape,
+        );
+      const [a, b] = [wave(ta ? [k, m] : [m, k]), wave(tb ? [n, k] : [k, n])];
+      return jit((x: tf.Tensor2D, y: tf.Tensor2D) => tf.matMul(x, y, ta, tb))(a, b);
+    };
+    for (const [m, k, n] of [[128, 128, 128], [100, 130, 70], [65, 128, 129], [3, 700, 700]]) {
+      for (const ta of [false, true]) {
+        for (const tb of [false, true]) {
+          await useBackend("xla");
+          const ours = product(m!, k!, n!, ta, tb);
+          assert.deepEqual(ours.shape, [m, n]);
+          const values = ours.dataSync();
+          await useBackend("cpu");
+          const reference = product(m!, k!, n!, ta, tb).dataSync();
+          values.forEach((value, i) => assert.ok(Math.abs(value - reference[i]!) < 1e-3));
+        }
+      }
+    }
+  },
+);

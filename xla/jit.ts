@@ -14,6 +14,14 @@ import { describe, fillTree, leavesOf, type Tree, typeOf } from "./tree.ts";
 import { isTapeOn, recordUndifferentiable, withFreshTape } from "./tape.ts";
 import { type Hoisted, Trace } from "./trace.ts";
 
+/** What one run of a function under a trace gave. */
+interface Recording {
+  readonly structure: Tree;
+  readonly results: readonly Value[];
+  readonly types: readonly TensorType[];
+  readonly donated: readonly { leaf: number; after: string }[];
+}
+
 /** A traced and compiled function for one structure of arguments. */
 interface Program {
   readonly executable: Executable;
@@ -66,8 +74,45 @@ export class XlaCore implements Core {
     name: string,
     donate: ReadonlySet<number>,
   ): Program {
+    let trace = new Trace(name);
+    try {
+      let recorded = this.#record(trace, fn, args, donate);
+      if (trace.kernels.length === 1 && trace.kernels[0] === "BatchMatMul") {
+        this.#release(trace.hoisted);
+        trace = new Trace(name, { lone: true });
+        recorded = this.#record(trace, fn, args, donate);
+      }
+      const { structure, results, types, donated } = recorded;
+      alias(trace, donated, types, results);
+      const text = trace.builder.module(results, { name });
+      return {
+        executable: this.#backend.programs.get(text, name, trace.ops),
+        hoisted: trace.hoisted,
+        results: results.map((value) => value.type),
+        structure,
+        donated,
+      };
+    } catch (error) {
+      this.#release(trace.hoisted);
+      throw error;
+    }
+  }
+
+  #release(hoisted: readonly Hoisted[]): void {
+    for (const { entry, variable } of hoisted) {
+      if (variable === undefined) this.#backend.release(entry);
+    }
+  }
+
+  /** Runs `fn` once with every kernel going into `trace`. */
+  #record<A extends unknown[], R extends Tree>(
+    trace: Trace,
+    fn: (...args: A) => R,
+    args: A,
+    donate: ReadonlySet<number>,
+  ): Recording {
     const backend = this.#backend;
-    const trace = new Trace(name);
+    const { name } = trace;
     const types: TensorType[] = [];
     const donated: { leaf: number; after: string }[] = [];
     const standIn = (leaf: tf.Tensor, path: string, argument: number): tf.Tensor => {
@@ -85,7 +130,7 @@ export class XlaCore implements Core {
       types.push({ shape: [...leaf.shape], dtype: entry.hlo });
       return backend.tracedTensor(trace.argument(types.at(-1)!), `argument ${path}`);
     };
-    let structure: R | undefined;
+    let structure: Tree | undefined;
     const results: Value[] = [];
     this.#recording(trace, () => {
       tf.tidy(() => {
@@ -98,24 +143,7 @@ export class XlaCore implements Core {
         }
       });
     });
-    alias(trace, donated, types, results);
-    const text = trace.builder.module(results, { name });
-    let executable: Executable;
-    try {
-      executable = backend.programs.get(text, name, trace.ops);
-    } catch (error) {
-      for (const { entry, variable } of trace.hoisted) {
-        if (variable === undefined) backend.release(entry);
-      }
-      throw error;
-    }
-    return {
-      executable,
-      hoisted: trace.hoisted,
-      results: results.map((value) => value.type),
-      structure: structure!,
-      donated,
-    };
+    return { structure: structure!, results, types, donated };
   }
 
   #recording(trace: Trace, body: () => void): void {
@@ -162,9 +190,7 @@ export class XlaCore implements Core {
     );
     flat.read([init]);
     const result = this.#call(program, flat);
-    for (const { entry, variable } of program.hoisted) {
-      if (variable === undefined) backend.release(entry);
-    }
+    this.#release(program.hoisted);
     if (isTapeOn()) {
       refuseGradient(leavesOf(init), leavesOf(result));
     }

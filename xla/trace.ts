@@ -22,6 +22,9 @@ export class Trace {
   readonly name: string;
   readonly builder = new Builder();
   readonly hoisted: Hoisted[] = [];
+  readonly lone: boolean;
+  /** Names of the kernels traced, in order. */
+  readonly kernels: string[] = [];
   /** One line a kernel, for dumps. */
   readonly ops: string[] = [];
   /** For each open region, the tensors it uses that may come from outside of it. */
@@ -32,8 +35,10 @@ export class Trace {
   readonly #arguments = new Map<object, Value>();
   readonly #constants = new Map<Entry, { value: Value; scope: number }>();
 
-  constructor(name: string) {
+  /** @param options.lone the program is known to be this one kernel; see `lone_matmul.ts` */
+  constructor(name: string, options: { lone?: boolean } = {}) {
     this.name = name;
+    this.lone = options.lone ?? false;
   }
 
   get scope(): number {
