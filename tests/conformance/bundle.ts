@@ -128,7 +128,7 @@ export async function bundleSpecs(
     mainFields: ["module", "main"],
     // package.json's `sideEffects` would drop every spec file without a word.
     ignoreAnnotations: true,
-    external: ["jasmine-core/*", "fflate", "zod"],
+    external: ["jasmine-core/*", "fflate"],
     keepNames: true,
     metafile: true,
     logLevel: "error",

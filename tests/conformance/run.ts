@@ -62,9 +62,7 @@ async function main(): Promise<void> {
   });
   const exclusions = backend === "xla" ? readExclusions() : [];
   const run = await runSpecs(backend, bundle, {
-    exclusions: values.async
-      ? exclusions.filter((entry) => !entry.why.startsWith("sync:"))
-      : exclusions,
+    exclusions,
     ...(values.grep === undefined ? {} : { grep: new RegExp(values.grep) }),
   });
   if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(run));
