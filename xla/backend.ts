@@ -6,7 +6,8 @@
 import { tf } from "./tf.ts";
 import { Builder, type Value } from "./hlo/mod.ts";
 import { type KernelInputs, type Lowering, lowerings, Unsupported } from "./kernels/mod.ts";
-import { DEVICE_DTYPE, Entry, tfjsDtype, widenBfloat16 } from "./entry.ts";
+import { Entry } from "./entry.ts";
+import { hostArray, hostValues, readBytes } from "./host_data.ts";
 import { leaked, type Trace } from "./trace.ts";
 import { OWN_LOWERINGS } from "./lowerings.ts";
 import { cutIntoBlocks } from "./lone_matmul.ts";
@@ -40,8 +41,6 @@ export class XlaBackend extends tf.KernelBackend {
     this.client = client;
     this.programs = programs;
   }
-
-  // ---- data
 
   /** The entry behind a tensor's data; moves data of other tfjs backends here. */
   entryOf(dataId: object): Entry {
@@ -190,8 +189,6 @@ export class XlaBackend extends tf.KernelBackend {
     await Promise.resolve();
     return { kernelMs: performance.now() - start };
   }
-
-  // ---- kernels
 
   /** Runs or traces one kernel. */
   run(name: string, lowering: Lowering | undefined, inputs: Inputs, attrs: Attrs): Outputs {
@@ -404,55 +401,6 @@ export function makeTensor(entry: Entry, backend: XlaBackend): tf.Tensor {
 function expanded(shape: number[], dim: number): number[] {
   const at = dim < 0 ? shape.length + dim + 1 : dim;
   return [...shape.slice(0, at), 1, ...shape.slice(at)];
-}
-
-/** Host values in the array type that the device's element type needs. */
-function hostArray(entry: Entry): ArrayBufferView<ArrayBuffer> {
-  const values = entry.host as tf.TypedArray;
-  switch (DEVICE_DTYPE[entry.dtype]) {
-    case "f32":
-      return (values instanceof Float32Array ? values : Float32Array.from(values)) as Float32Array<
-        ArrayBuffer
-      >;
-    case "i32":
-      return (values instanceof Int32Array ? values : Int32Array.from(values)) as Int32Array<
-        ArrayBuffer
-      >;
-    default:
-      return (values instanceof Uint8Array ? values : Uint8Array.from(values)) as Uint8Array<
-        ArrayBuffer
-      >;
-  }
-}
-
-function readBytes(
-  entry: Entry,
-):
-  | Uint16Array<ArrayBuffer>
-  | Float32Array<ArrayBuffer>
-  | Int32Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer> {
-  const size = tf.util.sizeFromShape([...entry.shape]);
-  switch (entry.hlo) {
-    case "bf16":
-      return new Uint16Array(size);
-    case "f32":
-      return new Float32Array(size);
-    case "i32":
-      return new Int32Array(size);
-    case "i1":
-      return new Uint8Array(size);
-    default:
-      throw new Error(
-        `reading element type ${entry.hlo} (${tfjsDtype(entry.hlo)}) is not supported`,
-      );
-  }
-}
-
-function hostValues(entry: Entry, bytes: tf.BackendValues | Uint16Array): tf.BackendValues {
-  return entry.hlo === "bf16"
-    ? widenBfloat16(bytes as Uint16Array)
-    : bytes as unknown as tf.BackendValues;
 }
 
 function readError(entry: Entry): Error {

@@ -83,10 +83,3 @@ export class Entry {
     return this.dtype in DEVICE_DTYPE;
   }
 }
-
-/** bfloat16 bits to float32. */
-export function widenBfloat16(bits: Uint16Array): Float32Array {
-  const words = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
-  return new Float32Array(words.buffer);
-}

@@ -9,7 +9,7 @@ import type { Value } from "./hlo/mod.ts";
 import type { Lowering } from "./kernels/mod.ts";
 
 /** Multiply-adds up to which the runtime uses one thread. */
-const ONE_THREAD = 600_000;
+const ONE_THREAD = 700_000;
 /** Multiply-adds above which a second thread pays, woken or not. */
 const WORTH_WAKING = 3_200_000;
 
