@@ -85,6 +85,9 @@ interface Job {
 
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
+/** Prompts are computed for this share of the slots at a time: what a refill usually needs. */
+const PREFILL_SHARE = 4;
+
 export class Generator implements Disposable {
   readonly slots: number;
   readonly maxLength: number;
@@ -149,11 +152,14 @@ export class Generator implements Disposable {
     const running: (Job | undefined)[] = new Array(this.slots).fill(undefined);
     const state = new SlotState(this.slots, this.tokensPerDispatch);
     const stopTable = stopSets.table();
+    // One shape for all prefills of the batch, unless a prompt is much shorter than the longest.
+    const top = jobs.reduce((most, job) => Math.max(most, job.promptIds.length - 1), 0);
+    const longest = Math.min(this.maxLength, Math.ceil(top / 8) * 8);
     let done = 0;
     try {
       while (done < jobs.length) {
         options.signal?.throwIfAborted();
-        this.#refill(queue, running, state);
+        this.#refill(queue, running, state, longest);
         this.#drawUniforms(running, state);
         const busy = running.reduce((count, job) => count + (job === undefined ? 0 : 1), 0);
         // With work waiting, come back once a quarter of the slots stand idle.
@@ -239,11 +245,11 @@ export class Generator implements Disposable {
     };
   }
 
-  /** Starts queued jobs in free slots; prompts shared by several samples are computed once. */
-  #refill(queue: Job[], running: (Job | undefined)[], state: SlotState): void {
-    const rowOfPrompt = new Map<readonly number[], number>();
-    const prompts: (readonly number[])[] = [];
-    const rowOfSlot = new Int32Array(this.slots).fill(-1);
+  /** Starts queued jobs in free slots; a prompt shared by several samples is computed once. */
+  #refill(queue: Job[], running: (Job | undefined)[], state: SlotState, longest: number): void {
+    this.#caches ??= emptyCaches(this.#programs.shape);
+    const rows = Math.ceil(this.slots / PREFILL_SHARE);
+    const slotsOf = new Map<readonly number[], number[]>();
     for (let slot = 0; slot < this.slots && queue.length > 0; slot++) {
       if (running[slot] !== undefined) continue;
       const job = queue.pop()!;
@@ -251,32 +257,40 @@ export class Generator implements Disposable {
       state.start(slot, job);
       // The last prompt token is fed by the first decoding step; a prompt of one needs no prefill.
       if (job.promptIds.length < 2) continue;
-      let row = rowOfPrompt.get(job.promptIds);
-      if (row === undefined) {
-        row = prompts.length;
-        rowOfPrompt.set(job.promptIds, row);
-        prompts.push(job.promptIds);
+      const slots = slotsOf.get(job.promptIds);
+      if (slots !== undefined) slots.push(slot);
+      else {
+        if (slotsOf.size === rows) {
+          this.#prefill(slotsOf, rows, longest);
+          slotsOf.clear();
+        }
+        slotsOf.set(job.promptIds, [slot]);
       }
-      rowOfSlot[slot] = row;
     }
-    this.#caches ??= emptyCaches(this.#programs.shape);
-    if (prompts.length === 0) return;
-    const longest = prompts.reduce((top, prompt) => Math.max(top, prompt.length - 1), 0);
-    const time = Math.min(bucket(longest, 16), this.maxLength);
-    const rows = Math.min(bucket(prompts.length, 1), bucket(this.slots, 1));
+    if (slotsOf.size > 0) this.#prefill(slotsOf, rows, longest);
+  }
+
+  #prefill(slotsOf: Map<readonly number[], number[]>, rows: number, longest: number): void {
+    const needed = [...slotsOf.keys()].reduce((top, prompt) => Math.max(top, prompt.length), 0) - 1;
+    const time = Math.min(bucket(needed, 16), longest);
     const ids = new Int32Array(rows * time);
     const lengths = new Int32Array(rows);
-    for (const [row, prompt] of prompts.entries()) {
-      const count = prompt.length - 1;
-      lengths[row] = count;
-      for (let j = 0; j < count; j++) ids[row * time + time - count + j] = prompt[j]!;
+    const pairs = new Int32Array(2 * this.slots);
+    let row = 0;
+    let count = 0;
+    for (const [prompt, slots] of slotsOf) {
+      const length = prompt.length - 1;
+      lengths[row] = length;
+      for (let j = 0; j < length; j++) ids[(row + 1) * time - length + j] = prompt[j]!;
+      for (const slot of slots) {
+        pairs[count] = row;
+        pairs[this.slots + count] = slot;
+        count++;
+      }
+      row++;
     }
-    this.#caches = this.#programs.prefill(
-      this.#packed,
-      this.#caches,
-      { ids, lengths, rowOfSlot, rows, time },
-      this.#column,
-    );
+    const inputs = { ids, lengths, pairs, count, rows, time };
+    this.#caches = this.#programs.prefill(this.#packed, this.#caches!, inputs, this.#column);
   }
 
   /** Each slot's next uniforms: position p of a sample always draws foldIn(sample key, p). */

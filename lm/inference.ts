@@ -8,7 +8,7 @@
  * each slot's sequence is. A slot's sequence ends at the newest column; how far back it reaches is its
  * length, and everything older is masked.
  */
-import { dynamicUpdateSlice, tf } from "../xla/mod.ts";
+import { dynamicSlice, dynamicUpdateSlice, tf, whileLoop } from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   causalBias,
@@ -330,39 +330,56 @@ export function prefill(
 }
 
 /**
- * Puts prefilled rows into the ring so that they end just before `column`. `rowOfSlot` (int32 [slots])
- * names each slot's row, -1 to leave the slot alone; several slots may share a row.
+ * Copies prefilled rows into the ring so that they end just before `column`: for i < count, row
+ * `pairs[0, i]` goes to slot `pairs[1, i]` (int32 [2, n]). Only those slots' columns are touched, in
+ * place where the caches were donated.
  */
 export function placeInRing(
   caches: LayerCache[],
   rows: LayerCache[],
-  rowOfSlot: tf.Tensor1D,
+  pairs: tf.Tensor2D,
+  count: tf.Scalar,
   column: tf.Scalar,
 ): LayerCache[] {
-  const [slots, , maxLength] = caches[0]!.values.shape;
+  const maxLength = caches[0]!.values.shape[2];
   const time = rows[0]!.values.shape[2];
-  const columns = tf.range(0, maxLength, 1, "int32");
-  const ring = int(maxLength);
-  const start = tf.sub(column, int(time - maxLength));
-  const offset = tf.mod(tf.sub(tf.add(columns, ring), tf.mod(start, ring)), ring);
-  const inside = tf.less(offset, int(time));
-  const source = tf.minimum(offset, int(time - 1)) as tf.Tensor1D;
-  const taken = tf.greaterEqual(rowOfSlot, int(0));
-  const row = tf.maximum(rowOfSlot, int(0)) as tf.Tensor1D;
-  const replaced = tf.logicalAnd(
-    tf.reshape(taken, [slots, 1]),
-    tf.reshape(inside, [1, maxLength]),
-  );
-  /** `axis` is where the columns lie. */
-  const place = (cache: tf.Tensor4D, block: tf.Tensor4D, axis: 2 | 3) => {
-    const mask = tf.reshape(
-      replaced,
-      axis === 2 ? [slots, 1, maxLength, 1] : [slots, 1, 1, maxLength],
-    );
-    return tf.where(mask, tf.gather(tf.gather(block, row), source, axis), cache) as tf.Tensor4D;
+  const behind = tf.sub(column, int(time));
+  const start = tf.where(tf.less(behind, int(0)), tf.add(behind, int(maxLength)), behind);
+  // A block that runs over the ring's end is written in two windows: at the end, as far right as it
+  // fits, and at the beginning. `over` columns of it belong to the second.
+  const first = tf.minimum(start, int(maxLength - time));
+  const over = tf.sub(start, first);
+  const steps = tf.range(0, time, 1, "int32");
+  const inFirst = tf.greaterEqual(steps, over);
+  const inSecond = tf.less(steps, over);
+  // Turned by `over`, a block serves both windows: what one shows, the other hides.
+  const turned = (block: tf.Tensor4D, axis: 2 | 3) => {
+    const twice = tf.concat([block, block], axis) as tf.Tensor4D;
+    const begin = tf.sub(int(time), over);
+    const starts = axis === 2 ? [0, 0, begin, 0] : [0, 0, 0, begin];
+    return { axis, block: dynamicSlice(twice, starts, block.shape) };
   };
-  return caches.map((cache, i) => ({
-    keys: place(cache.keys, rows[i]!.keys, 3),
-    values: place(cache.values, rows[i]!.values, 2),
-  }));
+  const sources = rows.flatMap(({ keys, values }) => [turned(keys, 3), turned(values, 2)]);
+  const write = (cache: tf.Tensor4D, k: number, row: tf.Tensor, slot: tf.Tensor) => {
+    const { axis, block } = sources[k]!;
+    const size = [1, ...block.shape.slice(1)];
+    const fresh = dynamicSlice(block, [row, 0, 0, 0], size);
+    const window = (x: tf.Tensor4D, begin: tf.Tensor | number, shown: tf.Tensor) => {
+      const at = axis === 2 ? [slot, 0, begin, 0] : [slot, 0, 0, begin];
+      const mask = tf.reshape(shown, axis === 2 ? [1, 1, time, 1] : [1, 1, 1, time]);
+      return dynamicUpdateSlice(x, tf.where(mask, fresh, dynamicSlice(x, at, size)), at);
+    };
+    return window(window(cache, first, inFirst), 0, inSecond);
+  };
+  const flat = caches.flatMap(({ keys, values }) => [keys, values]);
+  const at = (row: number, i: tf.Tensor) => tf.reshape(dynamicSlice(pairs, [row, i], [1, 1]), []);
+  const end = whileLoop(
+    (s) => tf.less(s.i, count),
+    (s) => ({
+      i: tf.add(s.i, int(1)),
+      caches: s.caches.map((cache, k) => write(cache, k, at(0, s.i), at(1, s.i))),
+    }),
+    { i: int(0) as tf.Tensor, caches: flat },
+  );
+  return caches.map((_, i) => ({ keys: end.caches[2 * i]!, values: end.caches[2 * i + 1]! }));
 }

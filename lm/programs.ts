@@ -65,11 +65,15 @@ export type StepOutput = {
   values: tf.Tensor2D;
 };
 
-/** Prompts to prefill: rows of right-aligned ids. */
+/** Prompts to prefill: rows of right-aligned ids, and which slots each one starts. */
 export interface PrefillInputs {
+  /** [rows, time] */
   readonly ids: Int32Array;
+  /** [rows] */
   readonly lengths: Int32Array;
-  readonly rowOfSlot: Int32Array;
+  /** [2, slots]: rows, then slots, of which the first `count` columns hold. */
+  readonly pairs: Int32Array;
+  readonly count: number;
   readonly rows: number;
   readonly time: number;
 }
@@ -200,11 +204,12 @@ function makePrograms(shape: GeneratorShape) {
       caches: Caches,
       ids: tf.Tensor2D,
       lengths: tf.Tensor1D,
-      rowOfSlot: tf.Tensor1D,
+      pairs: tf.Tensor2D,
+      count: tf.Scalar,
       column: tf.Scalar,
     ): Caches => {
       const fill = (config: ModelConfig, model: PackedModel, cache: LayerCache[]) =>
-        placeInRing(cache, prefill(config, model, ids, lengths), rowOfSlot, column);
+        placeInRing(cache, prefill(config, model, ids, lengths), pairs, count, column);
       const policy = fill(shape.policy, models.policy, caches.policy);
       return shape.value === undefined
         ? { policy }
@@ -237,7 +242,8 @@ function makePrograms(shape: GeneratorShape) {
       const args = [
         tf.tensor2d(inputs.ids, [rows, time], "int32"),
         tf.tensor1d(inputs.lengths, "int32"),
-        tf.tensor1d(inputs.rowOfSlot, "int32"),
+        tf.tensor2d(inputs.pairs, [2, shape.slots], "int32"),
+        tf.scalar(inputs.count, "int32"),
         tf.scalar(column, "int32"),
       ] as const;
       const filled = prefillProgram(models, caches, ...args);

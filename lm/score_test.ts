@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "./config.ts";
 import { paddedLength, Scorer } from "./score.ts";
 import { initParams, tokenLogProbs } from "./transformer.ts";
-import { jit, tf, useBackend } from "../xla/mod.ts";
+import { tf, useBackend } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 
 await useBackend();
