@@ -24,7 +24,9 @@ const RULES: DialectRules = {
     const { code = "", message = "" } = error as { code?: string; message?: string };
     // Connection exceptions, shutdown and start-up, deadlocks; and the network's own.
     return /^(08...|57P0.|40P01|40001|53300|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH)$/.test(code) ||
-      /connection terminated|connection timeout|connection error|not queryable|^connect /i.test(message);
+      /connection terminated|connection timeout|connection error|not queryable|^connect /i.test(
+        message,
+      );
   },
 };
 

@@ -7,6 +7,7 @@
  * handed out, and one that does not match is set aside, so that it is missing and made again.
  */
 import { z } from "zod";
+import { UserError } from "../errors.ts";
 import { jsonSchema, valuesSchema } from "./events.ts";
 import { hashOf } from "./hash.ts";
 
@@ -113,6 +114,8 @@ export interface Store {
   verifyBlob(sha256: string): Promise<boolean>;
   /** Runs `body` while nobody is in `whileKept`. */
   whileCollecting<T>(body: () => Promise<T>): Promise<T>;
+  /** Clears away what was set aside, and what killed processes left unfinished. */
+  sweep(): Promise<void>;
 }
 
 /** An artifact that cannot be used: it has to be made again. */
@@ -124,5 +127,45 @@ export class CorruptArtifactError extends Error {
   constructor(artifact: string, message: string, options: { cause?: unknown } = {}) {
     super(message, options);
     this.artifact = artifact;
+  }
+}
+
+/** A manifest from its text. Throws where it is malformed or describes another artifact. */
+export function parseManifest(id: string, text: string): Manifest {
+  const manifest = manifestSchema.parse(JSON.parse(text));
+  const found = artifactId(manifest.kind, manifest.version, manifest.files);
+  if (found !== id) throw new Error(`the manifest describes artifact ${found}`);
+  return manifest;
+}
+
+/** A record from its text; one that is damaged is no record, so that the work is done again. */
+export function parseRecord(text: string): WorkRecord | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+type Damage = "damaged" | "missing";
+
+export function damagedFile(id: string, path: string, damage: Damage): CorruptArtifactError {
+  const what = damage === "missing" ? "is missing" : "was damaged and is set aside";
+  return new CorruptArtifactError(id, `file ${path} of artifact ${id.slice(0, 12)} ${what}`);
+}
+
+export function damagedManifest(id: string, damage: Damage, cause: unknown): CorruptArtifactError {
+  const text = damage === "missing"
+    ? `artifact ${id.slice(0, 12)} is not in the store`
+    : `the manifest of artifact ${id.slice(0, 12)} was damaged and is set aside`;
+  return new CorruptArtifactError(id, text, { cause });
+}
+
+/** Throws a UserError (wrong use) where `id` cannot be an artifact id or a key. */
+export function checkId(id: string): void {
+  if (!/^[0-9a-f]{64}$/.test(id)) {
+    throw new UserError(`'${id}' is no artifact id or key: those have 64 hexadecimal digits`, {
+      exitCode: 2,
+    });
   }
 }

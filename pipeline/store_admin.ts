@@ -2,7 +2,6 @@
 import { unknownName, UserError } from "../errors.ts";
 import type { JournalReader } from "./journal.ts";
 import type { Manifest, Store } from "./store.ts";
-import { sweepWorkspace } from "./sweep.ts";
 import { join } from "node:path";
 import { removeQuietly } from "./files.ts";
 
@@ -158,8 +157,7 @@ export async function collectGarbage(
       await remove("blobs", sha256);
     }
     if (!options.dryRun) {
-      await sweepWorkspace(store.workspace);
-      await removeQuietly(join(store.workspace, "corrupt"));
+      await store.sweep();
       if (!kept.unfinished) await removeQuietly(join(store.workspace, "scratch"));
     }
     return collected;

@@ -11,7 +11,7 @@
  * blobs, a record after its manifests. A file that several artifacts share is stored once.
  */
 import { dirname, join, resolve } from "node:path";
-import { UserError } from "../errors.ts";
+import { BlobFolder } from "./blobs.ts";
 import {
   type Disk,
   explainDisk,
@@ -21,30 +21,34 @@ import {
   withFolder,
   writeAtomically,
 } from "./files.ts";
-import { temporaryName } from "./owner.ts";
 import {
   type ArtifactFiles,
   artifactId,
-  CorruptArtifactError,
+  checkId,
+  damagedFile,
+  damagedManifest,
   type Manifest,
-  manifestSchema,
+  parseManifest,
+  parseRecord,
   type PublishOptions,
-  recordSchema,
   type Store,
   STORE_SCHEMA,
   type StoreEntry,
   type StorePlace,
   type WorkRecord,
 } from "./store.ts";
+import { sweepWorkspace } from "./sweep.ts";
 
 /** Opens the store in a folder; the folder is made with the first thing that is kept. */
 export class FolderStore implements Store {
   readonly location: string;
   readonly #disk: Disk;
+  readonly #blobs: BlobFolder;
 
   constructor(folder: string, disk: Disk = localDisk) {
     this.location = resolve(folder);
     this.#disk = disk;
+    this.#blobs = new BlobFolder(join(this.location, "blobs"), join(this.location, "tmp"), disk);
   }
 
   get workspace(): string {
@@ -58,7 +62,7 @@ export class FolderStore implements Store {
     const files: ArtifactFiles = {};
     for (const [path, source] of sources) {
       try {
-        files[path] = await this.#keep(source, options.consume);
+        files[path] = await this.#blobs.keep(source, options.consume);
       } catch (error) {
         throw explainDisk(error, `storing ${source} in ${this.location}`);
       }
@@ -81,7 +85,7 @@ export class FolderStore implements Store {
     const manifest = await this.#readManifest(id).catch(() => undefined);
     if (manifest === undefined) return false;
     for (const { sha256, size } of Object.values(manifest.files)) {
-      const stat = await Deno.stat(this.#blobPath(sha256)).catch(() => undefined);
+      const stat = await Deno.stat(this.#blobs.path(sha256)).catch(() => undefined);
       if (stat === undefined || !stat.isFile || stat.size !== size) return false;
     }
     return true;
@@ -91,42 +95,24 @@ export class FolderStore implements Store {
     try {
       return await this.#readManifest(id);
     } catch (cause) {
-      if (cause instanceof Deno.errors.NotFound) {
-        throw new CorruptArtifactError(id, `artifact ${short(id)} is not in the store`, { cause });
-      }
-      await this.#setAside(this.#manifestPath(id));
-      throw new CorruptArtifactError(
-        id,
-        `the manifest of artifact ${short(id)} was damaged and is set aside`,
-        { cause },
-      );
+      const missing = cause instanceof Deno.errors.NotFound;
+      if (!missing) await this.#setAside(this.#manifestPath(id));
+      throw damagedManifest(id, missing ? "missing" : "damaged", cause);
     }
   }
 
   async materialise(id: string, folder: string): Promise<void> {
     const manifest = await this.manifest(id);
     await Deno.mkdir(folder, { recursive: true });
-    for (const [path, { sha256, size }] of Object.entries(manifest.files)) {
-      const blob = this.#blobPath(sha256);
-      let found;
-      try {
-        found = await this.#disk.digest(blob);
-      } catch (cause) {
-        if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-        throw new CorruptArtifactError(id, `file ${path} of artifact ${short(id)} is missing`, {
-          cause,
-        });
-      }
-      if (found.sha256 !== sha256 || found.size !== size) {
-        await this.#setAside(blob);
-        throw new CorruptArtifactError(
-          id,
-          `file ${path} of artifact ${short(id)} was damaged and is set aside`,
-        );
+    for (const [path, { sha256 }] of Object.entries(manifest.files)) {
+      const state = await this.#blobs.check(sha256);
+      if (state !== "sound") {
+        if (state === "damaged") await this.#setAside(this.#blobs.path(sha256));
+        throw damagedFile(id, path, state);
       }
       const target = join(folder, path);
       try {
-        await withFolder(target, () => this.#disk.link(blob, target));
+        await this.#blobs.lay(sha256, target);
       } catch (error) {
         throw explainDisk(error, `laying out ${target}`);
       }
@@ -181,19 +167,20 @@ export class FolderStore implements Store {
       const path = this.#recordPath(...name.split("/") as [string, string]);
       await removeQuietly(path);
       await Deno.remove(dirname(path)).catch(() => {}); // unless it holds other records
-    } else await removeQuietly(place === "blobs" ? this.#blobPath(name) : this.#manifestPath(name));
+    } else {await removeQuietly(
+        place === "blobs" ? this.#blobs.path(name) : this.#manifestPath(name),
+      );}
   }
 
   async verifyBlob(sha256: string): Promise<boolean> {
-    const path = this.#blobPath(sha256);
-    try {
-      if ((await this.#disk.digest(path)).sha256 === sha256) return true;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
-    await this.#setAside(path);
-    return false;
+    const state = await this.#blobs.check(sha256);
+    if (state === "damaged") await this.#setAside(this.#blobs.path(sha256));
+    return state === "sound";
+  }
+
+  async sweep(): Promise<void> {
+    await sweepWorkspace(this.workspace);
+    await removeQuietly(join(this.location, "corrupt"));
   }
 
   /** The file whose lock, shared or exclusive, keeps garbage collection and lookups apart. */
@@ -202,39 +189,10 @@ export class FolderStore implements Store {
     return withFolder(path, () => Deno.open(path, { read: true, write: true, create: true }));
   }
 
-  /** Takes one file in as a blob. */
-  async #keep(path: string, consume: boolean): Promise<{ sha256: string; size: number }> {
-    if (consume) {
-      const digest = await this.#disk.digest(path, true);
-      await Deno.chmod(path, 0o444);
-      // A blob of the same hash is replaced by the same bytes, which also mends a damaged one.
-      const blob = this.#blobPath(digest.sha256);
-      await withFolder(blob, () => this.#disk.rename(path, blob));
-      return digest;
-    }
-    const temporary = this.#temporary();
-    try {
-      const digest = await withFolder(temporary, () => this.#disk.copyNew(path, temporary));
-      await Deno.chmod(temporary, 0o444);
-      const blob = this.#blobPath(digest.sha256);
-      await withFolder(blob, () => this.#disk.rename(temporary, blob));
-      return digest;
-    } catch (error) {
-      await removeQuietly(temporary);
-      throw error;
-    }
-  }
-
   async #readManifest(id: string): Promise<Manifest> {
-    const manifest = manifestSchema.parse(
-      JSON.parse(await Deno.readTextFile(this.#manifestPath(id))),
-    );
-    const found = artifactId(manifest.kind, manifest.version, manifest.files);
-    if (found !== id) throw new Error(`the manifest describes artifact ${found}`);
-    return manifest;
+    return parseManifest(id, await Deno.readTextFile(this.#manifestPath(id)));
   }
 
-  /** A record that is missing or damaged is no record: the work is done again. */
   async #readRecord(path: string): Promise<WorkRecord | undefined> {
     let text: string;
     try {
@@ -243,15 +201,11 @@ export class FolderStore implements Store {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw explainDisk(error, `reading ${path}`);
     }
-    try {
-      return recordSchema.parse(JSON.parse(text));
-    } catch {
-      return undefined;
-    }
+    return parseRecord(text);
   }
 
   async #write(path: string, value: unknown): Promise<void> {
-    await writeAtomically(path, JSON.stringify(value) + "\n", this.#disk, this.#temporary());
+    await writeAtomically(path, JSON.stringify(value) + "\n", this.#disk, this.#blobs.temporary());
   }
 
   async #setAside(path: string): Promise<void> {
@@ -265,10 +219,6 @@ export class FolderStore implements Store {
     }
   }
 
-  #blobPath(sha256: string): string {
-    return join(this.location, "blobs", sha256.slice(0, 2), sha256.slice(2));
-  }
-
   #manifestPath(id: string): string {
     checkId(id);
     return join(this.location, "artifacts", id.slice(0, 2), `${id.slice(2)}.json`);
@@ -278,25 +228,9 @@ export class FolderStore implements Store {
     checkId(key);
     return join(this.location, "records", key.slice(0, 2), key.slice(2), `${code || "none"}.json`);
   }
-
-  #temporary(): string {
-    return join(this.location, "tmp", temporaryName());
-  }
 }
 
 function missingAsEmpty(error: unknown): Map<string, string> {
   if (error instanceof Deno.errors.NotFound) return new Map();
   throw error;
-}
-
-function short(id: string): string {
-  return id.slice(0, 12);
-}
-
-function checkId(id: string): void {
-  if (!/^[0-9a-f]{64}$/.test(id)) {
-    throw new UserError(`'${id}' is no artifact id or key: those have 64 hexadecimal digits`, {
-      exitCode: 2,
-    });
-  }
 }
