@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { processExecutor } from "./executors/process.ts";
+import { inlineExecutor } from "./executors/inline.ts";
+import { filesBelow } from "./files.ts";
+import { openStore } from "./store_open.ts";
+import { S3Store } from "./store_s3.ts";
+import { CorruptArtifactError, type PublishOptions, type Store } from "./store.ts";
+import { collectGarbage, verifyStore } from "./store_admin.ts";
+import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
+import { withS3 } from "./testing/s3.ts";
+import { mix, stages } from "./testing/stages.ts";
+
+const options: PublishOptions = {
+  kind: "text",
+  version: 1,
+  lineage: { stage: "s", stageVersion: 1, key: "k", params: {}, seed: 0, parents: {}, code: "" },
+  values: {},
+  consume: false,
+};
+
+const main = new URL("./testing/main.ts", import.meta.url).href;
+
+Deno.test({
+  name: "a store in S3 does what one in a folder does",
+  // The client keeps connections open for its next request.
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async (t) => {
+    await withS3(async (server) => {
+      const folder = await Deno.makeTempDir();
+      let machines = 0;
+      /** The store as another machine sees it, with a cache of its own. */
+      const machine = (): Store => new S3Store(server.location, join(folder, `m${machines++}`));
+
+      await t.step(
+        "a large artifact goes there in parts and comes back on another machine",
+        async () => {
+          const source = join(folder, "large");
+          await Deno.mkdir(source);
+          const large = crypto.getRandomValues(new Uint8Array(1 << 16));
+          const file = await Deno.open(join(source, "weights"), { write: true, create: true });
+          for (let i = 0; i < 640; i++) await file.write(large);
+          file.close();
+          await Deno.writeTextFile(join(source, "empty"), "");
+          const files = await filesBelow(source);
+          const id = await machine().publish(files, options);
+          assert.equal(await machine().publish(files, options), id);
+          await machine().materialise(id, join(folder, "back"));
+          const equal = await new Deno.Command("cmp", {
+            args: [join(source, "weights"), join(folder, "back", "weights")],
+          }).output();
+          assert.equal(equal.code, 0);
+          assert.equal(await machine().has(id), true);
+        },
+      );
+
+      await t.step("a damaged object is found, set aside and mended", async () => {
+        const source = join(folder, "small");
+        await Deno.mkdir(source);
+        await Deno.writeTextFile(join(source, "a"), "12345");
+        const files = await filesBelow(source);
+        const id = await machine().publish(files, options);
+        const { sha256 } = (await machine().manifest(id)).files["a"]!;
+        const object = join(server.objects, "blobs", sha256.slice(0, 2), sha256.slice(2));
+        await Deno.writeTextFile(object, "12346");
+        const bad = machine().materialise(id, join(folder, "bad"));
+        await assert.rejects(bad, CorruptArtifactError);
+        assert.equal(await machine().has(id), false);
+        assert.equal(await machine().publish(files, options), id);
+        await machine().materialise(id, join(folder, "good"));
+        assert.deepEqual(await contents(join(folder, "good")), { a: "12345" });
+      });
+
+      await t.step("what is missing is told as such", async () => {
+        const none = "0".repeat(64);
+        assert.equal(await machine().has(none), false);
+        assert.equal(await machine().record(none, ""), undefined);
+        assert.equal(await machine().record(none, undefined), undefined);
+        await assert.rejects(machine().manifest(none), CorruptArtifactError);
+        const wrong = openStore(server.location.replace("s3://store", "s3://elsewhere"));
+        await assert.rejects(wrong.publish(new Map(), options), /there is no bucket 'elsewhere'/);
+      });
+
+      await t.step(
+        "a run uses it, in stage processes too, and another machine has it all",
+        async () => {
+          await withFixture(async ({ run, folder: place, journal }) => {
+            const workflow = workflowOf((w) => {
+              const a = w.stage("a", mix, { inputs: { rest: [] } });
+              const b = w.stage("b", mix, { inputs: { first: a.outputs.text, rest: [] } });
+              w.output("b", b.outputs.text);
+            });
+            const cwd = Deno.cwd();
+            Deno.chdir(place);
+            try {
+              const store = openStore(server.location);
+              const first = await run(workflow, { store, executor: processExecutor({ main }) });
+              assert.equal(first.ran, 2);
+              const made = await contents(join(place, "out"));
+              const other = machine();
+              const executor = inlineExecutor(stages, other);
+              const second = await run(workflow, { store: other, executor });
+              assert.equal(second.ran, 0);
+              assert.deepEqual(await contents(join(place, "out")), made);
+              await collectGarbage(other, journal, { keepRuns: 1 });
+              assert.equal((await run(workflow, { store: other, executor })).ran, 0);
+              assert.deepEqual((await verifyStore(machine())).problems, []);
+              const gone = await collectGarbage(other, journal, { keepRuns: 0 });
+              assert.equal(gone.artifacts, 4);
+              assert.equal((await verifyStore(machine())).blobs, 0);
+            } finally {
+              Deno.chdir(cwd);
+            }
+          });
+        },
+      );
+      await Deno.remove(folder, { recursive: true });
+    });
+  },
+});
