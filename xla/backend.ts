@@ -198,11 +198,12 @@ export class XlaBackend extends tf.KernelBackend {
     const list = Object.values(inputs).flat().filter((x) => x != null);
     const onDevice = list.every((x) => this.entryOf(x.dataId).onDevice);
     if (lowering === undefined || !onDevice) return this.#runOnHost(name, inputs, attrs);
-    const key = kernelKey(
-      name,
-      list.map((x) => `${this.entryOf(x.dataId).hlo}[${x.shape}]`),
-      attrs,
+    // Names belong to the key: a kernel may leave out one of two optional inputs of the same type.
+    const types = Object.entries(inputs).flatMap(([input, x]) =>
+      [x].flat().filter((x) => x != null)
+        .map((x) => `${input}:${this.entryOf(x.dataId).hlo}[${x.shape}]`)
     );
+    const key = kernelKey(name, types, attrs);
     let program = this.#kernels.get(key);
     if (program === undefined) {
       program = this.#compile(name, lowering, inputs, attrs);
@@ -328,12 +329,18 @@ export class XlaBackend extends tf.KernelBackend {
     const host = tf.findBackend("cpu") as tf.KernelBackend;
     const used: object[] = [];
     const copy = (x: tf.TensorInfo): tf.TensorInfo => {
-      const dataId = host.write(this.readSync(x.dataId), x.shape, x.dtype);
-      used.push(dataId);
-      return { dataId, shape: x.shape, dtype: x.dtype };
+      const values = this.readSync(x.dataId);
+      const info = x.dtype === "complex64"
+        ? hostComplex(host, values as Float32Array, x.shape)
+        : { dataId: host.write(values, x.shape, x.dtype), shape: x.shape, dtype: x.dtype };
+      used.push(info.dataId);
+      return info;
     };
     const result = kernel.kernelFunc({
-      inputs: mapInputs(inputs, copy) as unknown as tf.NamedTensorInfoMap,
+      // Kernels of a list are given an array and use it as one.
+      inputs: (Array.isArray(inputs)
+        ? inputs.map(copy)
+        : mapInputs(inputs, copy)) as unknown as tf.NamedTensorInfoMap,
       attrs: attrs as tf.NamedAttrMap,
       backend: host,
     });
@@ -345,6 +352,20 @@ export class XlaBackend extends tf.KernelBackend {
     for (const dataId of new Set(used)) host.disposeData(dataId, true);
     return Array.isArray(result) ? outputs : outputs[0]!;
   }
+}
+
+/** Interleaved parts as tfjs's cpu backend keeps a complex tensor. */
+function hostComplex(host: tf.KernelBackend, values: Float32Array, shape: number[]): tf.TensorInfo {
+  const part = (offset: number): tf.TensorInfo => ({
+    dataId: host.write(values.filter((_, i) => i % 2 === offset), shape, "float32"),
+    shape,
+    dtype: "float32",
+  });
+  const [real, imag] = [part(0), part(1)];
+  const kernel = tf.getKernel("Complex", "cpu")!;
+  const result = kernel.kernelFunc({ inputs: { real, imag }, attrs: {}, backend: host });
+  for (const { dataId } of [real, imag]) host.disposeData(dataId);
+  return result as tf.TensorInfo;
 }
 
 /** Registers a tfjs kernel for every lowering, and for every cpu kernel that has none. */
@@ -400,6 +421,9 @@ export function makeTensor(entry: Entry, backend: XlaBackend): tf.Tensor {
 
 function expanded(shape: number[], dim: number): number[] {
   const at = dim < 0 ? shape.length + dim + 1 : dim;
+  if (at < 0 || at > shape.length) {
+    throw new Error(`expandDims: axis ${dim} must be in [${-shape.length - 1}, ${shape.length}]`);
+  }
   return [...shape.slice(0, at), 1, ...shape.slice(at)];
 }
 

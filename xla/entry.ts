@@ -7,11 +7,12 @@ import type { tf } from "./tf.ts";
 import type { DType, Value } from "./hlo/mod.ts";
 import type { Trace } from "./trace.ts";
 
-/** tfjs's dtype to the element type on the device. Strings and complex numbers stay on the host. */
+/** tfjs's dtype to the element type on the device. Strings stay on the host. */
 export const DEVICE_DTYPE: Readonly<Record<string, DType>> = {
   float32: "f32",
   int32: "i32",
   bool: "i1",
+  complex64: "c64",
 };
 
 /** The tfjs dtype under which a device element type is seen. */

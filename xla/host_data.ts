@@ -7,6 +7,7 @@ export function hostArray(entry: Entry): ArrayBufferView<ArrayBuffer> {
   const values = entry.host as tf.TypedArray;
   switch (DEVICE_DTYPE[entry.dtype]) {
     case "f32":
+    case "c64":
       return (values instanceof Float32Array ? values : Float32Array.from(values)) as Float32Array<
         ArrayBuffer
       >;
@@ -34,6 +35,8 @@ export function readBytes(
       return new Uint16Array(size);
     case "f32":
       return new Float32Array(size);
+    case "c64":
+      return new Float32Array(2 * size);
     case "i32":
       return new Int32Array(size);
     case "i1":

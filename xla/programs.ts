@@ -7,7 +7,12 @@ import { createHash } from "node:crypto";
 import * as path from "node:path";
 import type { Client } from "./pjrt/client.ts";
 import type { Executable } from "./pjrt/executable.ts";
-import { type CompileOptions, encodeCompileOptions, SINGLE_DEVICE } from "./pjrt/options.ts";
+import {
+  type CompileOptions,
+  CPU_FLAGS,
+  encodeCompileOptions,
+  SINGLE_DEVICE,
+} from "./pjrt/options.ts";
 
 /** Raised when what is stored changes. */
 const FORMAT = "oreo-xla-1";
@@ -24,6 +29,7 @@ export class Programs {
   readonly #identity: string;
   readonly #byText = new Map<string, Executable>();
   readonly #dump = Deno.env.get("XLA_DUMP");
+  #options: CompileOptions = SINGLE_DEVICE;
   #dumped = 0;
   #warned = false;
 
@@ -34,6 +40,7 @@ export class Programs {
   constructor(client: Client, identity: string, folder: string | undefined) {
     this.#client = client;
     this.#folder = folder;
+    if (client.platform === "cpu") this.#options = { ...SINGLE_DEVICE, flags: CPU_FLAGS };
     const kinds = client.devices.map((device) => device.kind).join();
     this.#identity = [FORMAT, identity, client.platform, client.platformVersion, kinds, hostCpu()]
       .join("\n");
@@ -44,7 +51,7 @@ export class Programs {
     const known = this.#byText.get(text);
     if (known !== undefined) return known;
     if (this.#dump !== undefined && this.#dump !== "") this.#write(text, name, ops);
-    const executable = this.#loadOrCompile(text, name, SINGLE_DEVICE);
+    const executable = this.#loadOrCompile(text, name, this.#options);
     this.#byText.set(text, executable);
     return executable;
   }
@@ -66,7 +73,15 @@ export class Programs {
 
   #compile(text: string, name: string, options: CompileOptions): Executable {
     this.stats.compiled++;
-    return this.#client.compile(text, name, options);
+    try {
+      return this.#client.compile(text, name, options);
+    } catch (error) {
+      const unknown = /compile option|setting option/.test((error as Error).message);
+      if (!unknown || options.flags === undefined) throw error;
+      this.#warn("this plugin is slower than it could be", error);
+      this.#options = { numPartitions: options.numPartitions };
+      return this.#client.compile(text, name, this.#options);
+    }
   }
 
   #load(file: string, name: string): Executable | undefined {

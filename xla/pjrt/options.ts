@@ -7,7 +7,20 @@
 export interface CompileOptions {
   /** Devices that the program is partitioned over (SPMD). */
   numPartitions: number;
+  /** XLA's own flags (`DebugOptions`) that differ from the plugin's defaults; absent means none do. */
+  flags?: Readonly<Record<string, string | boolean>>;
 }
+
+/**
+ * What JAX sets for its CPU client: NaN goes through maxima and minima, and reductions and single
+ * products run in the plugin's own library, which is 2 to 8 times as fast on plain reductions (and
+ * makes up for the strict maximum, which alone does not vectorise).
+ */
+export const CPU_FLAGS: Readonly<Record<string, string | boolean>> = {
+  xla_cpu_enable_fast_min_max: false,
+  xla_cpu_experimental_ynn_fusion_type:
+    "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+};
 
 export const SINGLE_DEVICE: CompileOptions = { numPartitions: 1 };
 
@@ -28,6 +41,10 @@ function message(field: number, body: number[]): number[] {
   return [...varint((field << 3) | WIRE_BYTES), ...varint(body.length), ...body];
 }
 
+function bytes(text: string): number[] {
+  return [...new TextEncoder().encode(text)];
+}
+
 /** The serialised proto of `options`. */
 export function encodeCompileOptions(options: CompileOptions): Uint8Array<ArrayBuffer> {
   const partitions = options.numPartitions;
@@ -40,5 +57,15 @@ export function encodeCompileOptions(options: CompileOptions): Uint8Array<ArrayB
     const assignment = [...integer(1, 1), ...integer(2, partitions), ...devices];
     build.push(...integer(6, 1), ...message(9, assignment));
   }
-  return Uint8Array.from(message(3, build));
+  const flags = Object.entries(options.flags ?? {}).flatMap(([name, value]) =>
+    // map<string, OptionOverrideProto> env_option_overrides
+    message(7, [
+      ...message(1, bytes(name)),
+      ...message(
+        2,
+        typeof value === "string" ? message(1, bytes(value)) : integer(2, Number(value)),
+      ),
+    ])
+  );
+  return Uint8Array.from([...message(3, build), ...flags]);
 }
