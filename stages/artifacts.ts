@@ -39,7 +39,9 @@ export const SampleRecord = z.strictObject({
   promptIds: z.array(z.int().nonnegative()).min(1),
   responseIds: z.array(z.int().nonnegative()).min(1),
   text: z.string(),
-  /** log of the probability with which each response token was drawn, in nats. */
+  /** The artifact of the policy that drew it. */
+  policy: z.string(),
+  /** log π of each response token under that policy, at temperature 1 and over all tokens, in nats. */
   logProbs: z.array(z.number()),
   finish: z.enum(["stop", "length"]),
 });

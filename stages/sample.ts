@@ -99,6 +99,7 @@ export const sample = defineStage({
           promptIds,
           responseIds,
           text,
+          policy: inputs.policy.id,
           logProbs: logProbs.map(round),
           finish,
         }));

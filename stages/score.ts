@@ -42,13 +42,15 @@ export const score = defineStage({
     const { task } = new OpenTask(params, inputs.data);
     const records = await readJsonLines(SampleRecord, inputs.samples.path, files.samples);
     const model = await loadLanguageModel(inputs.reference.path);
-    const scorer = new Scorer(model, { batchSize: params.batchSize });
-    const refLogProbs = await scorer.responses(
-      records.map(({ promptIds, responseIds }) => ({ promptIds, responseIds })),
-      { signal, onProgress: (done) => progress(done, records.length, "solutions") },
-    );
+    // What the reference drew itself came with its log-probabilities; only other samples cost a pass.
+    const foreign = records.filter(({ policy }) => policy !== inputs.reference.id);
+    const scored = await new Scorer(model, { batchSize: params.batchSize }).responses(foreign, {
+      signal,
+      onProgress: (done, total) => progress(done, total, "solutions"),
+    });
+    const refLogProbs = new Map(foreign.map((record, i) => [record, scored[i]!]));
     const graded: Trajectory[] = [];
-    for (const [i, record] of records.entries()) {
+    for (const record of records) {
       const { query, question, gold, prompt, promptIds, responseIds, text, logProbs } = record;
       const { correct } = await task.grade({ id: query, question, gold }, text);
       const pieces = tokenTexts(model.tokenizer, responseIds);
@@ -61,8 +63,7 @@ export const score = defineStage({
         stepEnds: stepEnds(pieces, task.stepDelimiters),
         // A solution that was cut off is wrong: it never came to its answer.
         reward: correct && record.finish === "stop" ? 1 : 0,
-        refLogProbs: refLogProbs[i]!,
-        sampleLogProbs: logProbs,
+        refLogProbs: refLogProbs.get(record) ?? logProbs,
         source: inputs.samples.id,
       });
     }
