@@ -369,7 +369,7 @@ export class Generator implements Disposable {
   #stopOnHost(job: Job, slot: number, state: SlotState): void {
     const tokenizer = this.#model.tokenizer!;
     const found = (count: number) => {
-      const text = tokenizer.decode(job.ids.slice(0, count));
+      const text = tokenizer.decode(job.ids.slice(0, count), { skipSpecialTokens: true });
       return job.hostStops.some((stop) => text.includes(stop));
     };
     if (!found(job.ids.length)) return;

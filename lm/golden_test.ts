@@ -9,6 +9,7 @@ import { jit, tf, useBackend } from "../xla/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { findModel, loadWeights } from "./checkpoint.ts";
 import { Generator } from "./generate.ts";
+import { Scorer } from "./score.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import {
   allHiddenStates,
@@ -243,14 +244,11 @@ for (const { name, folder } of sharedCases("golden/models")) {
         row.includes(eos) ? row.slice(0, row.indexOf(eos) + 1) : row
       );
       assert.deepEqual(stopped.map((sample) => sample.ids), upToEos);
+      const scored = await new Scorer({ config, params }).responses(
+        free.map(({ ids }, i) => ({ promptIds: generate.prompts[i]!, responseIds: ids })),
+      );
       for (const [i, sample] of free.entries()) {
-        const ids = tf.tensor2d([[...generate.prompts[i]!, ...sample.ids]], undefined, "int32");
-        const scored = jit((p: Params, ids: tf.Tensor2D) => tokenLogProbs(config, p, ids))(
-          params,
-          ids,
-        );
-        const want = (await scored.data()).slice(generate.prompts[i]!.length - 1);
-        const difference = maxDifference(sample.logProbs, want);
+        const difference = maxDifference(sample.logProbs, scored[i]!);
         assert.ok(difference <= 1e-5, `generation and scoring differ by ${difference}`);
       }
     });

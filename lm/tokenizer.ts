@@ -48,7 +48,7 @@ type TokenizerConfig = z.infer<typeof tokenizerConfig>;
 
 const tokenizerFile = z.looseObject({
   model: z.looseObject({
-    type: z.string().optional(),
+    type: z.enum(["BPE", "Unigram", "WordPiece"]).optional(),
     vocab: z.union([z.record(z.string(), z.number().int().nonnegative()), z.array(z.unknown())]),
   }),
   added_tokens: z.array(
@@ -164,11 +164,12 @@ export class Tokenizer {
     return this.#added.get(token) ?? this.#inner.token_to_id(token);
   }
 
-  /** The tokens whose own text holds `part`; generating one of them writes it. */
+  /** The tokens that write `part` by themselves: it lies in their text, or it is a special token. */
   idsContaining(part: string): number[] {
     const ids: number[] = [];
     for (let id = 0; id < this.vocabSize; id++) {
-      if (this.decode([id]).includes(part)) ids.push(id);
+      const text = this.decode([id]);
+      if (this.isSpecial(id) ? text === part : text.includes(part)) ids.push(id);
     }
     return ids;
   }

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { charTokenizer, Tokenizer } from "./tokenizer.ts";
+import { UserError } from "../errors.ts";
+
+const alphabet = "0123456789 +-=\né😀";
+
+Deno.test("a character tokenizer numbers special tokens first, then the alphabet in order", () => {
+  const tokenizer = charTokenizer(alphabet + "00", { extraSpecialTokens: ["<step>"] });
+  assert.equal(tokenizer.padId, 0);
+  assert.equal(tokenizer.eosId, 1);
+  assert.equal(tokenizer.idOf("<step>"), 2);
+  assert.equal(tokenizer.vocabSize, 3 + [...alphabet].length);
+  assert.deepEqual(tokenizer.encode("01é😀"), [3, 4, 18, 19]);
+  assert.equal(tokenizer.bosId, undefined);
+});
+
+Deno.test("the quick path of character tokenizers gives what the general one gives", () => {
+  const tokenizer = charTokenizer(alphabet);
+  const json = JSON.parse(tokenizer.files["tokenizer.json"]!);
+  const config = JSON.parse(tokenizer.files["tokenizer_config.json"]!);
+  const general = new HuggingFaceTokenizer(json, config);
+  const piece = fc.constantFrom(...alphabet, "<eos>", "<pad>", "  ");
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+      const text = pieces.join("");
+      if (text === "") return;
+      const ids = tokenizer.encode(text);
+      assert.deepEqual(ids, general.encode(text, { add_special_tokens: false }).ids);
+      assert.equal(tokenizer.decode(ids), text);
+      assert.equal(general.decode(ids, { clean_up_tokenization_spaces: false }), text);
+      const plain = pieces.filter((p) => !p.startsWith("<")).join("");
+      assert.equal(tokenizer.decode(ids, { skipSpecialTokens: true }), plain);
+    }),
+    { seed: 1 },
+  );
+});
+
+Deno.test("a character outside the alphabet is named", () => {
+  const tokenizer = charTokenizer("abc");
+  assert.throws(() => tokenizer.encode("abx"), /cannot encode "abx": the alphabet has no "x"/);
+  assert.throws(() => tokenizer.decode([99]), /cannot decode token 99: the vocabulary has 5/);
+});
+
+Deno.test("nothing encodes to nothing and back", () => {
+  const tokenizer = charTokenizer("abc");
+  assert.deepEqual(tokenizer.encode(""), []);
+  assert.equal(tokenizer.decode([]), "");
+  assert.equal(tokenizer.decode([1], { skipSpecialTokens: true }), "");
+});
+
+Deno.test("templates compare as Python does: an empty text is not false, true is 1", () => {
+  const render = (template: string, variables = {}) =>
+    new Tokenizer({ ...charTokenizer("a").files, "chat_template.jinja": template })
+      .applyChatTemplate([{ role: "user", content: "" }], { variables });
+  assert.equal(render("{{ messages[0].content == false }}"), "false");
+  assert.equal(render("{{ messages[0].content != false }}"), "true");
+  assert.equal(render("{% if x == '1' %}same{% else %}other{% endif %}", { x: 1 }), "other");
+  assert.equal(render("{{ flag == 1 }}", { flag: true }), "true");
+  assert.equal(render("{{ 1 == 1 and 'a' == 'a' }}"), "true");
+});
+
+Deno.test("a template that raises, or none at all, is an error of the user's", () => {
+  const base = charTokenizer("a").files;
+  const messages = [{ role: "user", content: "a" }];
+  assert.throws(() => new Tokenizer(base).applyChatTemplate(messages), /has no chat template/);
+  const raising = { ...base, "chat_template.jinja": "{{ raise_exception('roles!') }}" };
+  assert.throws(
+    () => new Tokenizer(raising).applyChatTemplate(messages),
+    (error: unknown) => error instanceof UserError && /roles!/.test(error.message),
+  );
+  const broken = { ...base, "chat_template.jinja": "{% if %}" };
+  assert.throws(() => new Tokenizer(broken).applyChatTemplate(messages), UserError);
+});
+
+Deno.test("a malformed tokenizer file is refused by its name", () => {
+  const base = charTokenizer("a").files;
+  const refused = (files: Record<string, string>, pattern: RegExp) =>
+    assert.throws(() => new Tokenizer(files, "here"), (error: unknown) => {
+      assert.ok(error instanceof UserError, String(error));
+      assert.match(error.message, pattern);
+      return true;
+    });
+  refused({}, /here: tokenizer.json is missing/);
+  refused({ "tokenizer.json": "{" }, /here: tokenizer.json is not JSON/);
+  refused({ "tokenizer.json": "{}" }, /here: tokenizer.json: model/);
+  refused({ ...base, "tokenizer_config.json": "[]" }, /here: tokenizer_config.json/);
+  const json = JSON.parse(base["tokenizer.json"]!);
+  const odd = { ...json, model: { ...json.model, type: "Odd" } };
+  refused(
+    { ...base, "tokenizer.json": JSON.stringify(odd) },
+    /here: tokenizer.json: model.type: .*BPE/,
+  );
+});
