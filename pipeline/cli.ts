@@ -12,8 +12,10 @@ import { type Graph, graphRecord, toMermaid, toText } from "./graph.ts";
 import { applyOverrides, describeParams } from "./params.ts";
 import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
 import { planGraph } from "./plan.ts";
-import { runGraph, type RunResult } from "./runner.ts";
+import type { RunResult } from "./run_options.ts";
+import { runGraph } from "./runner.ts";
 import type { Store } from "./store.ts";
+import type { Budget } from "./usage.ts";
 import { openStore } from "./store_open.ts";
 import type { StageRegistry } from "./worker.ts";
 import { buildGraph, type Workflow } from "./workflow.ts";
@@ -49,6 +51,11 @@ export interface PipelineOptions extends PlaceOptions {
   readonly slots?: number | undefined;
   readonly gpus?: number | undefined;
   readonly memoryGiB?: number | undefined;
+  /** The run ends cleanly when its stages have used so many GPU-seconds. */
+  readonly budgetGpuSeconds?: number | undefined;
+  /** ... or so much money, at `gpuHourPrice` for a GPU-hour. */
+  readonly budgetMoney?: number | undefined;
+  readonly gpuHourPrice?: number | undefined;
   /** Reuse results made by earlier versions of the code. */
   readonly anyCode?: boolean | undefined;
 }
@@ -131,6 +138,7 @@ async function drive(
     throw unknownName("executor", options.executor!, Object.keys(EXECUTORS));
   }
   const capacity = capacityOf(options);
+  const budget = budgetOf(options);
   const store = openStore(options.store ?? DEFAULT_STORE);
   return await withJournal(options, {}, async (journal) => {
     const display = openDisplay(options.json ?? false);
@@ -142,6 +150,7 @@ async function drive(
         executor: makeExecutor(program, store),
         ...(options.out === undefined ? {} : { out: options.out }),
         capacity,
+        budget,
         anyCode: options.anyCode ?? false,
         cancel: signals.cancel,
         kill: signals.kill,
@@ -237,6 +246,26 @@ function capacityOf(options: PipelineOptions) {
     capacity.memoryGiB = memoryGiB;
   }
   return capacity;
+}
+
+function budgetOf(options: PipelineOptions): Budget {
+  const { budgetGpuSeconds, budgetMoney, gpuHourPrice } = options;
+  const given = { budgetGpuSeconds, budgetMoney, gpuHourPrice };
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || value > 0) continue;
+    const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw wrongNumber(option, value, "more than 0");
+  }
+  if (budgetMoney !== undefined && gpuHourPrice === undefined) {
+    throw new UserError("--budget-money: say with --gpu-hour-price what a GPU costs an hour", {
+      exitCode: 2,
+    });
+  }
+  return {
+    ...(budgetGpuSeconds === undefined ? {} : { gpuSeconds: budgetGpuSeconds }),
+    ...(budgetMoney === undefined ? {} : { money: budgetMoney }),
+    ...(gpuHourPrice === undefined ? {} : { gpuHourPrice }),
+  };
 }
 
 function checkSeed(seed: number): number {

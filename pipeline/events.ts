@@ -47,8 +47,9 @@ const bodies = {
   }),
   /** A runner took up a run that an earlier runner left, by a kill or a failure. */
   "run.resumed": z.object({ graph: graphSchema, out: z.string() }),
-  /** The runner is alive; `running` are the stages it runs now. */
-  "run.heartbeat": z.object({ running: z.array(z.string()) }),
+  /** The runner is alive; `running` are the stages it runs now, `gpuSeconds` what the run has used in
+   * all. */
+  "run.heartbeat": z.object({ running: z.array(z.string()), gpuSeconds: finite.optional() }),
   "run.done": z.object({ seconds: finite, values: valuesSchema }),
   "run.failed": z.object({ message: z.string() }),
   "run.cancelled": z.object({ message: z.string().optional() }),

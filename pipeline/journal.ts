@@ -47,9 +47,14 @@ export interface JournalReader {
   events(run: string, filter?: EventFilter): Promise<Event[]>;
   /**
    * Metric points in the order they were drawn. Where a stage drew a step again after it had been
-   * killed, only the later point counts.
+   * killed, only the later point counts. Of more than `maxPoints` about so many are returned, chosen
+   * evenly and always the same.
    */
-  metrics(run: string, stage?: string): Promise<MetricPoint[]>;
+  metrics(
+    run: string,
+    stage?: string,
+    options?: { maxPoints?: number },
+  ): Promise<MetricPoint[]>;
   /**
    * Events after `afterSeq` as they come. Ends when the run has ended and all its events were given,
    * or when `signal` aborts.
@@ -78,6 +83,8 @@ export interface RunWriter {
   readonly run: string;
   /** False where the run has no events yet. */
   readonly resumed: boolean;
+  /** What the run had used when it was left, in GPU-seconds. */
+  readonly gpuSeconds: number;
   /** The stages as the journal has them, by node. */
   readonly stages: ReadonlyMap<string, StageRecord>;
   /**

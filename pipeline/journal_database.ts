@@ -3,7 +3,7 @@
  * hold what they add up to, written in the same transaction, so that lists stay quick however long
  * the history is. `claims` holds the leases.
  */
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import { type Event, type GraphRecord, upgradeEvent } from "./events.ts";
 import type {
   Claim,
@@ -22,6 +22,8 @@ import type { RunRecord, StageRecord, StageState } from "./summary.ts";
 /** A runner on another machine that has not been heard of for so long counts as gone, for display. */
 const SILENCE_MS = 30_000;
 const FOLLOW_POLL_MS = 100;
+const HASH_FACTOR = 2_654_435_761;
+const HASH_RANGE = 4_294_967_296;
 const RUNS_PER_QUERY = 1_000;
 
 export class DatabaseJournal implements Journal {
@@ -95,12 +97,29 @@ export class DatabaseJournal implements Journal {
     return (await query.execute()).map(eventOf);
   }
 
-  async metrics(run: string, stage?: string): Promise<MetricPoint[]> {
+  async metrics(
+    run: string,
+    stage?: string,
+    options: { maxPoints?: number } = {},
+  ): Promise<MetricPoint[]> {
     const db = await this.#open();
     if (db === undefined) return [];
-    let query = db.selectFrom("events").selectAll().where("run", "=", run)
-      .where("type", "=", "stage.metric").orderBy("seq");
-    if (stage !== undefined) query = query.where("stage", "=", stage);
+    let found = db.selectFrom("events").where("run", "=", run).where("type", "=", "stage.metric");
+    if (stage !== undefined) found = found.where("stage", "=", stage);
+    let query = found.selectAll().orderBy("seq");
+    if (options.maxPoints !== undefined) {
+      const { count } = await found.select((e) => e.fn.countAll<number>().as("count"))
+        .executeTakeFirstOrThrow();
+      const share = options.maxPoints / Number(count);
+      // Scattered by a multiplicative hash of the sequence number, since points of several curves
+      // may alternate.
+      if (share < 1) {
+        const limit = Math.floor(share * HASH_RANGE);
+        query = query.where(
+          sql<boolean>`(seq * ${sql.lit(HASH_FACTOR)}) % ${sql.lit(HASH_RANGE)} < ${limit}`,
+        );
+      }
+    }
     const points = new Map<string, MetricPoint>();
     for (const event of (await query.execute()).map(eventOf)) {
       if (event.type !== "stage.metric") continue;

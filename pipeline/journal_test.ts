@@ -101,6 +101,25 @@ Deno.test("a step drawn again after a kill counts once", async () => {
   });
 });
 
+Deno.test("of many points, about as many as asked for are chosen, of every curve", async () => {
+  await withJournal(async (journal) => {
+    const writer = await granted(journal, "r");
+    start(writer);
+    for (let step = 0; step < 2_000; step++) {
+      const stage = step % 2 === 0 ? "a" : "b";
+      writer.append({ type: "stage.metric", stage, attempt: 1, step, values: { x: step } });
+    }
+    await writer.flush();
+    assert.equal((await journal.metrics("r", "a")).length, 1_000);
+    assert.equal((await journal.metrics("r", "a", { maxPoints: 1_000 })).length, 1_000);
+    const some = await journal.metrics("r", undefined, { maxPoints: 200 });
+    assert(some.length > 150 && some.length < 250, String(some.length));
+    const ofA = some.filter((point) => point.stage === "a").length;
+    assert(ofA > 70 && ofA < 130, String(ofA));
+    assert.deepEqual(await journal.metrics("r", undefined, { maxPoints: 200 }), some);
+  });
+});
+
 Deno.test("following a run yields events as they come and ends with it", async () => {
   await withJournal(async (journal, path) => {
     const writer = await granted(journal, "r");

@@ -20,6 +20,7 @@ const RETRY_PAUSES_MS = [100, 200, 500, 1_000, 2_000, 4_000, 8_000, 16_000];
 export class DatabaseWriter implements RunWriter {
   readonly run: string;
   readonly resumed: boolean;
+  readonly gpuSeconds: number;
   readonly stages = new Map<string, StageRecord>();
   readonly #db: Kysely<Tables>;
   readonly #dialect: DialectRules;
@@ -48,6 +49,7 @@ export class DatabaseWriter implements RunWriter {
     this.#record = record;
     this.#seq = record?.lastSeq ?? 0;
     this.resumed = record !== undefined;
+    this.gpuSeconds = record?.gpuSeconds ?? 0;
     for (const stage of stages) this.#keep(stage);
   }
 

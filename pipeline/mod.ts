@@ -29,13 +29,9 @@ export { processExecutor } from "./executors/process.ts";
 export { inlineExecutor } from "./executors/inline.ts";
 export { stageCommand } from "./stage_command.ts";
 export type { StageRegistry } from "./worker.ts";
-export {
-  RunCancelledError,
-  runGraph,
-  type RunOptions,
-  type RunResult,
-  runWorkflow,
-} from "./runner.ts";
+export { RunCancelledError, type RunOptions, type RunResult } from "./run_options.ts";
+export type { Budget } from "./usage.ts";
+export { runGraph, runWorkflow } from "./runner.ts";
 export {
   findWorkflow,
   type PipelineOptions,

@@ -11,65 +11,22 @@ import { UserError } from "../errors.ts";
 import { BEAT_MS, claimRun } from "./claim.ts";
 import { CodeHasher } from "./code.ts";
 import type { EventBody, Values } from "./events.ts";
-import type { Executor } from "./executor.ts";
 import { removeQuietly } from "./files.ts";
 import { type Graph, type GraphNode, graphRecord, type InputRef } from "./graph.ts";
 import { hashOf } from "./hash.ts";
 import { importArtifact, importedFiles } from "./import.ts";
-import { type Journal, LeaseLostError, type RunWriter } from "./journal.ts";
+import { LeaseLostError, type RunWriter } from "./journal.ts";
 import { lockFile } from "./lock.ts";
 import { temporaryName } from "./owner.ts";
 import { findDone, inputIds, type NodeResult, skipReason, type Work, workOf } from "./plan.ts";
 import type { StageJob, StageReport } from "./protocol.ts";
 import { writeResults } from "./results.ts";
-import { type Capacity, Slots } from "./slots.ts";
+import { RunCancelledError, type RunOptions, type RunResult } from "./run_options.ts";
+import { Slots } from "./slots.ts";
 import { CorruptArtifactError, type Store, STORE_SCHEMA, type WorkRecord } from "./store.ts";
 import { sweepWorkspace } from "./sweep.ts";
+import { Usage } from "./usage.ts";
 import { buildGraph, type Workflow } from "./workflow.ts";
-
-export interface RunOptions {
-  readonly store: Store;
-  readonly journal: Journal;
-  readonly executor: Executor;
-  /** Where the named results are put. Default: `runs/RUN`. */
-  readonly out?: string;
-  /** Default 0. */
-  readonly seed?: number;
-  /** What stages share. Default: a slot for every two processor cores, no GPUs. */
-  readonly capacity?: Partial<Capacity>;
-  /** Aborting it ends the run cleanly: stages are asked to stop, what they finished is kept. */
-  readonly cancel?: AbortSignal;
-  /** Aborting it ends the run at once. */
-  readonly kill?: AbortSignal;
-  /** How often a stage is tried whose failure may pass. Default 3. */
-  readonly maxAttempts?: number;
-  /** The pause before attempt n + 1, in milliseconds. Default 1,000 doubling with each. */
-  readonly backoff?: (attempt: number) => number;
-  /** Told of each event as it is appended. */
-  readonly onEvent?: (event: EventBody, run: string) => void;
-  /** Reuse results made by earlier versions of the code, too. */
-  readonly anyCode?: boolean;
-  /** Go on with exactly this run. Default: the latest of the same workflow, parameters and seed that
-   * has not ended well, or a new one. */
-  readonly run?: string;
-}
-
-export interface RunResult {
-  readonly run: string;
-  readonly out: string;
-  readonly seconds: number;
-  readonly values: Values;
-  /** Artifact ids by the name of the workflow's output. */
-  readonly artifacts: Readonly<Record<string, string>>;
-  /** How many stages ran, and how many were in the store. */
-  readonly ran: number;
-  readonly cached: number;
-}
-
-/** The run was stopped on request. Starting it again goes on with it. */
-export class RunCancelledError extends UserError {
-  override name = "RunCancelledError";
-}
 
 /**
  * Runs a workflow to its end.
@@ -106,6 +63,8 @@ function newRunId(workflow: string): string {
   return `${workflow}-${time}-${crypto.randomUUID().slice(0, 4)}`;
 }
 
+/** How often the budget is looked at. */
+const BUDGET_MS = 250;
 /** How often a stage's inputs are made again because they were found damaged. */
 const MAX_REPAIRS = 3;
 
@@ -127,6 +86,7 @@ class Runner {
   readonly #done = new Map<string, NodeResult>();
   readonly #running = new Set<string>();
   readonly #workspace: string;
+  readonly #usage: Usage;
   #jobs = 0;
   #ran = 0;
   #cached = 0;
@@ -141,6 +101,8 @@ class Runner {
       gpus: options.capacity?.gpus ?? 0,
       memoryGiB: options.capacity?.memoryGiB ?? 0,
     });
+    const gpus = options.capacity?.gpus ?? 0;
+    this.#usage = new Usage(writer.gpuSeconds, gpus, options.budget ?? {});
     this.#nodes = new Map(graph.nodes.map((node) => [node.id, node]));
     this.#workspace = join(options.store.workspace, "work", temporaryName());
   }
@@ -203,14 +165,26 @@ class Runner {
     this.#writer.cancelRequested.addEventListener("abort", onCancel);
     let beats = 0;
     const timer = setInterval(() => {
-      if (++beats % 30 === 0) this.#tell({ type: "run.heartbeat", running: [...this.#running] });
+      if (++beats % (this.#options.budget === undefined ? 30 : 5) === 0) this.#heartbeat();
       this.#writer.beat().catch(() => {}); // `onLost` acts on it
     }, BEAT_MS);
+    const budgetTimer = setInterval(() => {
+      const spent = this.#usage.overdrawn();
+      if (spent === undefined) return;
+      this.#stop.abort(spent);
+      this.#cancel.abort(spent);
+    }, BUDGET_MS);
     return () => {
       clearInterval(timer);
+      clearInterval(budgetTimer);
       cancel?.removeEventListener("abort", onCancel);
       kill?.removeEventListener("abort", onKill);
     };
+  }
+
+  #heartbeat(): void {
+    const running = [...this.#running];
+    this.#tell({ type: "run.heartbeat", running, gpuSeconds: this.#usage.gpuSeconds() });
   }
 
   /** Writes down how the run ended and returns the error to throw. */
@@ -330,6 +304,8 @@ class Runner {
   }
 
   async #make(node: GraphNode, work: Work): Promise<NodeResult> {
+    const spent = this.#usage.overdrawn();
+    if (spent !== undefined) throw spent;
     const release = await this.#slots.acquire(node.resources, this.#stop.signal);
     const scratch = join(this.#store.workspace, "scratch", hashOf([work.key, work.code]));
     try {
@@ -417,6 +393,7 @@ class Runner {
     const timer = limit === undefined ? undefined : setTimeout(() => tooLong.abort(), limit * 1000);
     const cancel = AbortSignal.any([tooLong.signal, this.#cancel.signal, this.#kill.signal]);
     this.#running.add(node.id);
+    const ended = this.#usage.begin(node.resources);
     try {
       const signals = { cancel, kill: this.#kill.signal };
       const outcome = await this.#options.executor.run(job, node.resources, report, signals);
@@ -428,6 +405,8 @@ class Runner {
     } finally {
       clearTimeout(timer);
       this.#running.delete(node.id);
+      ended();
+      if (this.#usage.gpuSeconds() > 0) this.#heartbeat();
       await removeQuietly(folder);
     }
   }

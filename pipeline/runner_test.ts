@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { processExecutor } from "./executors/process.ts";
 import { planGraph } from "./plan.ts";
-import { RunCancelledError } from "./runner.ts";
+import { RunCancelledError } from "./run_options.ts";
 import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
 import { misbehave, mix, pass, text } from "./testing/stages.ts";
 import { buildGraph } from "./workflow.ts";
@@ -328,5 +328,36 @@ Deno.test("runs that share work do it once", async () => {
     });
     const both = await Promise.all([run(shared("v")), run(shared("w"))]);
     assert.deepEqual(both.map((one) => one.ran).sort(), [0, 1]);
+  });
+});
+
+Deno.test("a spent budget ends the run cleanly, and counts over its resumptions", async () => {
+  await withFixture(async ({ run, journal }) => {
+    const workflow = workflowOf((w) => {
+      const params = { steps: 40, stepMilliseconds: 50 };
+      w.stage("a", mix, { params, inputs: { rest: [] }, resources: { gpus: 2 } });
+    });
+    const capacity = { gpus: 2 };
+    const budget = { gpuSeconds: 1 };
+    const spent = /its stages have used \d\.\d of 1 GPU-seconds.*--budget-gpu-seconds/;
+    await assert.rejects(run(workflow, { capacity, budget }), spent);
+    const [first] = await journal.runs();
+    assert.equal(first?.state, "failed");
+    assert(first.gpuSeconds! >= 1);
+    assert.equal((await journal.run(first.id))!.stages[0]!.state, "cancelled");
+    await assert.rejects(run(workflow, { capacity, budget }), spent);
+    const money = { money: 0.01, gpuHourPrice: 36 };
+    await assert.rejects(
+      run(workflow, { capacity, budget: money }),
+      /cost .* of 0.01.*--budget-money/,
+    );
+    const steps: number[] = [];
+    await run(workflow, {
+      capacity,
+      onEvent: (event) => event.type === "stage.metric" && steps.push(event.step),
+    });
+    assert(steps[0]! > 5, "it went on from its scratch folder");
+    // Where there is no GPU, none is used up.
+    await run(workflow, { seed: 1, budget });
   });
 });

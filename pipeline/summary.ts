@@ -33,6 +33,8 @@ export interface RunRecord {
   values?: Values;
   /** Why the run failed or was cancelled. */
   message?: string;
+  /** What its stages have used in all, as last told. */
+  gpuSeconds?: number;
   lastSeq: number;
 }
 
@@ -83,6 +85,9 @@ export function reduceRun(run: RunRecord | undefined, event: Event): RunRecord {
       delete next.values;
       next.state = "running";
       next.out = event.out;
+      break;
+    case "run.heartbeat":
+      if (event.gpuSeconds !== undefined) next.gpuSeconds = event.gpuSeconds;
       break;
     case "run.done":
       next.state = "done";
