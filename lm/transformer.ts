@@ -122,7 +122,31 @@ interface LayerContext {
   batch: number;
   time: number;
   tables: { query: RotaryTables; key: RotaryTables };
+  /** The mask of a layer, see {@link causalBias}. */
+  biasOf: (layer: number) => tf.Tensor;
   low: typeof same;
+}
+
+/** What all layers share of one pass over rows of that shape. */
+function layerContext(
+  config: ModelConfig,
+  [batch, time]: [number, number],
+  options: ForwardOptions,
+): LayerContext {
+  const biases = new Map<number | null, tf.Tensor>();
+  return {
+    config,
+    batch,
+    time,
+    tables: rotaryTables(config, time, options.positions),
+    biasOf: (layer) => {
+      const window = config.slidingWindows[layer] ?? null;
+      const reach = window !== null && window < time ? window : null;
+      if (!biases.has(reach)) biases.set(reach, causalBias(time, reach, options.attentionMask));
+      return biases.get(reach)!;
+    },
+    low: options.computeType === "bfloat16" ? toBfloat16 : same,
+  };
 }
 
 /** Grouped-query causal attention over whole rows: [batch * time, hidden] -> the same. */
@@ -187,7 +211,6 @@ function decoderLayer(
   params: Params,
   index: number,
   stream: tf.Tensor2D,
-  bias: tf.Tensor,
 ): tf.Tensor2D {
   const { config } = context;
   const name = `model.layers.${index}`;
@@ -198,7 +221,7 @@ function decoderLayer(
     params,
     `${name}.self_attn`,
     norm(stream, "input_layernorm"),
-    bias,
+    context.biasOf(index),
   );
   const middle = addResidual(config, stream, attended);
   const fed = feedForward(
@@ -224,28 +247,14 @@ export function allHiddenStates(
   options: ForwardOptions = {},
 ): tf.Tensor3D[] {
   const [batch, time] = ids.shape;
-  const low = options.computeType === "bfloat16" ? toBfloat16 : same;
-  const context: LayerContext = {
-    config,
-    batch,
-    time,
-    tables: rotaryTables(config, time, options.positions),
-    low,
-  };
-  const biases = new Map<number | null, tf.Tensor>();
-  const biasFor = (window: number | null) => {
-    const reach = window !== null && window < time ? window : null;
-    if (!biases.has(reach)) biases.set(reach, causalBias(time, reach, options.attentionMask));
-    return biases.get(reach)!;
-  };
+  const context = layerContext(config, ids.shape, options);
   const shaped = (x: tf.Tensor2D): tf.Tensor3D => tf.reshape(x, [batch, time, config.hiddenSize]);
   let stream = embed(config, params, tf.reshape(ids, [batch * time]));
   const states = [shaped(stream)];
   for (let i = 0; i < config.numLayers; i++) {
-    const bias = biasFor(config.slidingWindows[i] ?? null);
     stream = options.rematerialise
-      ? rematerialisedLayer(context, params, i, stream, bias)
-      : decoderLayer(context, params, i, stream, bias);
+      ? rematerialisedLayer(config, params, i, stream, ids.shape, options)
+      : decoderLayer(context, params, i, stream);
     if (i < config.numLayers - 1) states.push(shaped(stream));
   }
   const gain = parameter<tf.Rank.R1>(params, "model.norm.weight");
@@ -253,19 +262,23 @@ export function allHiddenStates(
   return states;
 }
 
-/** `checkpoint` passes gradients to its arguments only, so the layer's parameters are arguments. */
+/**
+ * `checkpoint` passes gradients to its arguments only, so the layer's parameters are arguments; tables
+ * and mask are made inside, because those of the forward pass are gone in the backward pass.
+ */
 function rematerialisedLayer(
-  context: LayerContext,
+  config: ModelConfig,
   params: Params,
   index: number,
   stream: tf.Tensor2D,
-  bias: tf.Tensor,
+  shape: [number, number],
+  options: ForwardOptions,
 ): tf.Tensor2D {
   const prefix = `model.layers.${index}.`;
   const names = Object.keys(params).filter((name) => name.startsWith(prefix));
   const layer = checkpoint((x: tf.Tensor, ...weights: tf.Tensor[]) => {
     const own = Object.fromEntries(names.map((name, i) => [name, weights[i]!]));
-    return decoderLayer(context, own, index, x as tf.Tensor2D, bias);
+    return decoderLayer(layerContext(config, shape, options), own, index, x as tf.Tensor2D);
   });
   return layer(stream, ...names.map((name) => params[name]!)) as tf.Tensor2D;
 }
