@@ -11,22 +11,22 @@ const longest = 64;
 const params = iterationParams({
   sft: {
     shape: { hidden: 96, layers: 3, heads: 4, keyValueHeads: 2, feedForward: 256, maxLength: 128 },
-    epochs: 4,
+    epochs: 2,
     batchSize: 64,
     learningRate: 3e-3,
   },
-  sample: { queries: 2000, perQuery: 12, topP: 1, topK: 0, maxNewTokens: longest, slots: 256 },
+  sample: { queries: 1200, perQuery: 8, topP: 1, topK: 0, maxNewTokens: longest, slots: 256 },
   score: { batchSize: 256 },
   train: {
-    epochs: 2,
+    epochs: 3,
     batchSize: 64,
     alpha: 1e-3,
     policyLearningRate: 3e-4,
     valueLearningRate: 3e-4,
-    valueFirst: { epochs: 3, batchSize: 64, learningRate: 1e-3 },
+    valueFirst: { epochs: 2, batchSize: 64, learningRate: 1e-3 },
   },
   rejectionSampling: { epochs: 2, batchSize: 64, learningRate: 1e-3 },
-  search: { queries: 400, maxNewTokens: longest, slots: 256 },
+  search: { queries: 300, maxNewTokens: longest, slots: 256 },
   evaluate: { maxNewTokens: longest, slots: 256 },
 }).extend({
   task: arithmetic.params.prefault({}),
