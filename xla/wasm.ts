@@ -6,9 +6,11 @@
 import "@tensorflow/tfjs-backend-wasm";
 import { type HostAccess, runCpuKernel } from "./host_kernel.ts";
 import { tf } from "./tf.ts";
+import { OWN_KERNELS } from "./wasm_kernels.ts";
 
 type Inputs = Record<string, tf.TensorInfo | tf.TensorInfo[] | null | undefined>;
 type Attrs = Record<string, unknown>;
+type Call = Parameters<tf.KernelFunc>[0];
 
 /** Kernels that trap in the module, which ends it, or compute wrongly whatever they are given. */
 const BROKEN = new Set([
@@ -20,7 +22,7 @@ const BROKEN = new Set([
 ]);
 
 /** Kernels that give the same data another shape, whatever they hold. */
-const SHARING = new Set(["ExpandDims", "Reshape"]);
+const SHARING = new Set(["ExpandDims", "Identity", "Reshape"]);
 
 type Case = (inputs: Record<string, tf.TensorInfo>, attrs: Attrs) => boolean;
 
@@ -32,8 +34,6 @@ const hasUnitWindow: Case = (_, { filterSize }) =>
 const WRONG: Record<string, Case> = {
   AvgPool: hasUnitWindow,
   Bincount: ({ x }) => x!.shape.length !== 1,
-  // It truncates numbers to bytes: 0.5 and 256 become false.
-  Cast: ({ x }, { dtype }) => dtype === "bool" && x!.dtype !== "bool",
   Fill: (_, { dtype, value }) => dtype === "string" || typeof value === "string",
   MaxPool: hasUnitWindow,
   // It does not check its bounds.
@@ -64,10 +64,9 @@ function completeKernels(): void {
   }
 }
 
-/** A kernel that goes to the cpu kernel where `native` is missing, wrong or refuses. */
+/** Our kernel or `native`; the cpu kernel where that is missing, wrong or refuses. */
 function completed(kernelName: string, native: tf.KernelFunc | undefined): tf.KernelFunc {
-  if (kernelName === "Identity") return shareData;
-  if (native !== undefined && SHARING.has(kernelName)) return native;
+  const own = OWN_KERNELS[kernelName];
   const onHost: tf.KernelFunc = ({ inputs, attrs, backend }) =>
     runCpuKernel(
       kernelName,
@@ -75,7 +74,9 @@ function completed(kernelName: string, native: tf.KernelFunc | undefined): tf.Ke
       attrs as Attrs | undefined ?? {},
       accessOf(backend as tf.KernelBackend),
     );
-  if (native === undefined || BROKEN.has(kernelName)) return onHost;
+  const fast = own === undefined ? native : (call: Call) => own(call, native) ?? onHost(call);
+  if (fast === undefined || BROKEN.has(kernelName)) return onHost;
+  if (SHARING.has(kernelName)) return fast;
   const isWrong = WRONG[kernelName];
   return (call) => {
     const inputs = call.inputs as Inputs;
@@ -86,7 +87,7 @@ function completed(kernelName: string, native: tf.KernelFunc | undefined): tf.Ke
       return onHost(call);
     }
     try {
-      return native(call);
+      return fast(call);
     } catch (error) {
       // A trap leaves the module's memory in an unknown state; anything else is a refusal.
       if (error instanceof WebAssembly.RuntimeError) throw error;
@@ -94,13 +95,6 @@ function completed(kernelName: string, native: tf.KernelFunc | undefined): tf.Ke
     }
   };
 }
-
-/** The wasm backend copies here, which costs time and looks like a leak to tfjs's own check. */
-const shareData: tf.KernelFunc = ({ inputs, backend }) => {
-  const { x } = inputs as { x: tf.TensorInfo };
-  (backend as tf.KernelBackend).incRef(x.dataId);
-  return { dataId: x.dataId, shape: x.shape, dtype: x.dtype };
-};
 
 /** Lets the backend's data be complex too: it keeps them, but refuses to read them. */
 function completeBackend(): void {
