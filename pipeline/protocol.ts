@@ -24,6 +24,8 @@ export const jobSchema = z.object({
   scratch: z.string(),
   /** The process that must outlive this one, where both are on one machine. */
   parent: z.number().optional(),
+  /** Whether the process waits for another job of its stage when it is done with this one. */
+  stay: z.boolean().optional(),
 });
 export type StageJob = z.infer<typeof jobSchema>;
 

@@ -383,6 +383,7 @@ class Runner {
       store: this.#store.location,
       work: join(folder, "work"),
       scratch,
+      ...(node.stage.sharesProcess ? { stay: true } : {}),
     };
     const report = (said: StageReport) => {
       const { type, ...data } = said;

@@ -5,8 +5,8 @@ import { processExecutor } from "./executors/process.ts";
 import { planGraph } from "./plan.ts";
 import { RunCancelledError } from "./run_options.ts";
 import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
-import { misbehave, mix, pass, text } from "./testing/stages.ts";
-import { buildGraph } from "./workflow.ts";
+import { misbehave, mix, pass, text, who } from "./testing/stages.ts";
+import { type ArtifactRef, buildGraph } from "./workflow.ts";
 
 const diamond = (params: { text?: string } = {}) =>
   workflowOf((w) => {
@@ -359,5 +359,42 @@ Deno.test("a spent budget ends the run cleanly, and counts over its resumptions"
     assert(steps[0]! > 5, "it went on from its scratch folder");
     // Where there is no GPU, none is used up.
     await run(workflow, { seed: 1, budget });
+  });
+});
+
+Deno.test("stages that share a process do so one after another, and start anew after a failure", async () => {
+  await withFixture(async ({ run, journal }) => {
+    const result = await run(
+      workflowOf((w) => {
+        let before: ArtifactRef<typeof text>[] = [];
+        for (let number = 0; number < 6; number++) {
+          const params = { number, fails: number === 3 };
+          const node = w.stage(`w${number}`, who, { params, inputs: { before } });
+          before = [node.outputs.text];
+          w.value(`pid${number}`, node, "pid");
+        }
+      }),
+      { executor: processExecutor({ main }) },
+    );
+    const pids = Object.values(result.values);
+    assert.equal(new Set(pids.slice(0, 3)).size, 1);
+    assert.equal(new Set(pids.slice(3)).size, 1);
+    assert.notEqual(pids[2], pids[3]);
+    const [summary] = await journal.runs();
+    const logs = await journal.events(summary!.id, { types: ["stage.log"] });
+    assert.deepEqual(
+      logs.flatMap((e) =>
+        e.type === "stage.log" && e.level === "info" ? [`${e.stage}: ${e.text}`] : []
+      ),
+      [
+        "w0: number 0",
+        "w1: number 1",
+        "w2: number 2",
+        "w3: number 3",
+        "w3: number 3",
+        "w4: number 4",
+        "w5: number 5",
+      ],
+    );
   });
 });

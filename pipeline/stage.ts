@@ -108,6 +108,11 @@ export interface Stage<
   readonly outputs: Outputs;
   readonly resources?: Resources;
   /**
+   * Whether a process that has done a job of this stage may do the next one, which saves its start.
+   * Only for stages that leave nothing behind in memory. Default: a process for each job.
+   */
+  readonly sharesProcess?: boolean;
+  /**
    * `import.meta.url` of the module that defines the stage. Where given, a change in it or in any
    * file of this project that it imports makes earlier results stale, as `version` does by hand.
    */

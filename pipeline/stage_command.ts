@@ -1,9 +1,9 @@
 /**
  * The `stage` command: what a child process, a container or a remote job runs. It does one job and
- * reports on standard output in JSON lines; everything else that would be printed there goes to
- * standard error.
+ * reports on standard output in JSON lines; what the stage prints is reported so, too.
  */
 import process from "node:process";
+import { format } from "node:util";
 import { UserError } from "../errors.ts";
 import { lockFile } from "./lock.ts";
 import { jobSchema, linesOf, type StageJob, type StageMessage } from "./protocol.ts";
@@ -15,7 +15,8 @@ const SIGKILL = 9;
 
 /**
  * Does the job described in the file `spec` and ends the process: with code 0 when it is done, 1 when
- * it failed.
+ * it failed. Where the job says so, waits for further jobs of the stage on standard input, a file name
+ * a line, until that ends.
  *
  * @throws UserError where the stage is unknown, or the file is missing or not a job of this stage
  */
@@ -25,26 +26,54 @@ export async function stageCommand(
   stages: StageRegistry,
 ): Promise<never> {
   await findStage(name, stages);
-  const job = await readJob(name, spec);
-  const stop = new AbortController();
-  if (job.parent !== undefined) endWith(job.parent, stop);
+  let job = await readJob(name, spec);
+  let stop = new AbortController();
+  const further: string[] = [];
+  let wake = () => {};
+  if (job.parent !== undefined) {
+    endWith(job.parent, (line) => {
+      if (line === "cancel") stop.abort(new Error("stopped"));
+      else further.push(line);
+      wake();
+    });
+  }
   // A terminal sends Ctrl-C to this process too; the runner decides what it means.
   Deno.addSignalListener("SIGINT", () => {});
   Deno.addSignalListener("SIGTERM", () => stop.abort(new Error("stopped")));
   const stdout = Deno.stdout;
-  console.log = console.info = console.debug = console.error;
-
   const send = (message: StageMessage) => {
     const bytes = new TextEncoder().encode(JSON.stringify(message) + "\n");
     // Written at once, so that nothing said is lost if this process is killed the next moment.
     for (let done = 0; done < bytes.length;) done += stdout.writeSync(bytes.subarray(done));
   };
-  // An attempt that was given up may still be dying: wait until it is gone from the scratch folder.
-  const lock = await lockFile(`${job.scratch}.attempt`);
-  const outcome = await runStage(job, stages, openStore(job.store), send, stop.signal);
-  await lock.release();
-  send(outcome);
-  Deno.exit(outcome.type === "done" ? 0 : 1);
+  captureConsole(send);
+  for (;;) {
+    // An attempt that was given up may still be dying: wait until it is gone from the scratch folder.
+    const lock = await lockFile(`${job.scratch}.attempt`);
+    const outcome = await runStage(job, stages, openStore(job.store), send, stop.signal);
+    await lock.release();
+    send(outcome);
+    if (outcome.type !== "done") Deno.exit(1);
+    if (!job.stay) Deno.exit(0);
+    while (further.length === 0) await new Promise<void>((resolve) => wake = resolve);
+    job = await readJob(name, further.shift()!);
+    stop = new AbortController();
+  }
+}
+
+/** What a stage prints goes to its log. */
+function captureConsole(send: (message: StageMessage) => void): void {
+  const levels = {
+    debug: "debug",
+    log: "info",
+    info: "info",
+    warn: "warn",
+    error: "error",
+  } as const;
+  for (const [method, level] of Object.entries(levels)) {
+    console[method as keyof typeof levels] = (...values: unknown[]) =>
+      send({ type: "log", text: format(...values), level });
+  }
 }
 
 async function readJob(name: string, spec: string): Promise<StageJob> {
@@ -75,14 +104,12 @@ async function readJob(name: string, spec: string): Promise<StageJob> {
   return job;
 }
 
-/** Ends this process when its parent ends; a line "cancel" from the parent aborts `stop`. */
-function endWith(parent: number, stop: AbortController): void {
+/** Ends this process when its parent ends; passes on the lines that the parent sends. */
+function endWith(parent: number, onLine: (line: string) => void): void {
   if (Deno.build.os === "linux") killedWithParent();
   if (process.ppid !== parent) Deno.exit(1);
   (async () => {
-    for await (const line of linesOf(Deno.stdin.readable)) {
-      if (line === "cancel") stop.abort(new Error("stopped"));
-    }
+    for await (const line of linesOf(Deno.stdin.readable)) onLine(line);
     Deno.exit(1);
   })();
 }

@@ -1,8 +1,9 @@
 /**
  * The executor that runs each stage in a child process, `main.ts stage NAME --spec FILE`, which is
- * gone when the stage is. The child reports JSON lines on its standard output; what it writes to
- * standard error is its log. It ends when this process does, however that ends: it watches its
- * standard input, and on Linux the kernel kills it.
+ * gone when the stage is (a stage may allow that its process does further jobs of its own kind). The
+ * child reports JSON lines on its standard output; what it writes to standard error is its log. It ends
+ * when this process does, however that ends: it watches its standard input, and on Linux the kernel
+ * kills it.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,7 +19,10 @@ import {
 
 /** A stage that was asked to stop is given so long before it is killed. */
 const GRACE_MS = 10_000;
+/** A process that may do further jobs waits so long for the next. */
+const IDLE_MS = 1_000;
 const LAST_LINES = 5;
+const STOPPED: StageOutcome = { type: "failed", message: "stopped", retryable: true };
 
 export interface ProcessOptions {
   /** `import.meta.url` of the program whose `stage` command does the work. */
@@ -29,70 +33,144 @@ export interface ProcessOptions {
 }
 
 export function processExecutor(options: ProcessOptions): Executor {
+  const idle = new Map<string, StageProcess[]>();
   return {
     name: "process",
-    run: (job, _resources, report, signals) => runChild(job, options, report, signals),
+    async run(job, _resources, report, signals) {
+      const spec = join(job.work, "..", "job.json");
+      await writeAtomically(spec, JSON.stringify({ ...job, parent: Deno.pid }));
+      if (signals.cancel.aborted) return STOPPED;
+      const waiting = idle.get(job.stage) ?? [];
+      idle.set(job.stage, waiting);
+      let child = waiting.pop();
+      if (child === undefined || !child.takes(spec)) {
+        child = new StageProcess(job.stage, spec, options);
+      }
+      const outcome = await child.work(job, report, signals);
+      if (job.stay && outcome.type === "done" && child.isAlive) {
+        const used = child;
+        waiting.push(used);
+        used.waitOrEnd(() => waiting.splice(waiting.indexOf(used), 1));
+      } else await child.gone();
+      return outcome;
+    },
   };
 }
 
-async function runChild(
-  job: StageJob,
-  options: ProcessOptions,
-  report: (report: StageReport) => void,
-  signals: ExecutorSignals,
-): Promise<StageOutcome> {
-  const spec = join(job.work, "..", "job.json");
-  await writeAtomically(spec, JSON.stringify({ ...job, parent: Deno.pid }));
-  if (signals.cancel.aborted) return { type: "failed", message: "stopped", retryable: true };
-  const main = options.main.startsWith("file:") ? fileURLToPath(options.main) : options.main;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ...options.denoArgs ?? [], main, "stage", job.stage, "--spec", spec],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+/** One child process and the job it is at. */
+class StageProcess {
+  isAlive = true;
+  readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #grace: number;
+  readonly #ended: Promise<Deno.CommandStatus>;
+  readonly #lastLines: string[] = [];
+  #report: (report: StageReport) => void = () => {};
+  #outcome: (outcome: StageOutcome) => void = () => {};
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
 
-  const kill = () => {
+  constructor(stage: string, spec: string, options: ProcessOptions) {
+    const main = options.main.startsWith("file:") ? fileURLToPath(options.main) : options.main;
+    this.#grace = options.graceMilliseconds ?? GRACE_MS;
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", ...options.denoArgs ?? [], main, "stage", stage, "--spec", spec],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#input = this.#child.stdin.getWriter();
+    this.#ended = this.#listen();
+  }
+
+  /** Gives a waiting process another job; false where it has ended meanwhile. */
+  takes(spec: string): boolean {
+    clearTimeout(this.#idleTimer);
+    if (this.isAlive) this.#send(spec);
+    return this.isAlive;
+  }
+
+  /** The outcome of the job that the process has been given. */
+  async work(
+    job: StageJob,
+    report: (report: StageReport) => void,
+    signals: ExecutorSignals,
+  ): Promise<StageOutcome> {
+    let grace: ReturnType<typeof setTimeout> | undefined;
+    const kill = () => this.#kill();
+    const cancel = () => {
+      this.#send("cancel");
+      grace = setTimeout(kill, this.#grace);
+    };
+    let told: StageOutcome | undefined;
+    this.#report = report;
+    const outcome = new Promise<void>((resolve) => {
+      this.#outcome = (outcome) => {
+        told = outcome;
+        if (job.stay) resolve();
+      };
+    });
+    signals.cancel.addEventListener("abort", cancel, { once: true });
+    signals.kill.addEventListener("abort", kill, { once: true });
+    if (signals.cancel.aborted) cancel();
     try {
-      child.kill("SIGKILL");
+      const status = await Promise.race([outcome, this.#ended]);
+      return told ?? withoutOutcome(status as Deno.CommandStatus, this.#lastLines, signals);
+    } finally {
+      clearTimeout(grace);
+      signals.cancel.removeEventListener("abort", cancel);
+      signals.kill.removeEventListener("abort", kill);
+      this.#report = () => {};
+      this.#outcome = () => {};
+    }
+  }
+
+  /** Lets the process wait for another job for a moment, and end then. */
+  waitOrEnd(onEnd: () => void): void {
+    this.#idleTimer = setTimeout(() => {
+      onEnd();
+      this.#input.close().catch(() => {});
+    }, IDLE_MS);
+    // A program that is done need not wait for it: it ends with its parent.
+    Deno.unrefTimer(this.#idleTimer);
+    this.#child.unref();
+  }
+
+  async gone(): Promise<void> {
+    await this.#ended;
+    await this.#input.close().catch(() => {});
+  }
+
+  #send(line: string): void {
+    this.#input.write(new TextEncoder().encode(`${line}\n`)).catch(() => {});
+  }
+
+  #kill(): void {
+    try {
+      this.#child.kill("SIGKILL");
     } catch {
       // It has ended already.
     }
-  };
-  let grace: ReturnType<typeof setTimeout> | undefined;
-  const input = child.stdin.getWriter();
-  const cancel = () => {
-    input.write(new TextEncoder().encode("cancel\n")).catch(() => {});
-    grace = setTimeout(kill, options.graceMilliseconds ?? GRACE_MS);
-  };
-  signals.cancel.addEventListener("abort", cancel, { once: true });
-  signals.kill.addEventListener("abort", kill, { once: true });
+  }
 
-  let outcome: StageOutcome | undefined;
-  const lastLines: string[] = [];
-  const readReports = async () => {
-    for await (const line of linesOf(child.stdout)) {
-      const message = parseMessage(line);
-      if (message === undefined) report({ type: "log", text: line, level: "info" });
-      else if (message.type === "done" || message.type === "failed") outcome = message;
-      else report(message);
-    }
-  };
-  const readLog = async () => {
-    for await (const line of linesOf(child.stderr)) {
-      lastLines.push(line);
-      if (lastLines.length > LAST_LINES) lastLines.shift();
-      report({ type: "log", text: line, level: "info" });
-    }
-  };
-  try {
-    const [status] = await Promise.all([child.status, readReports(), readLog()]);
-    return outcome ?? withoutOutcome(status, lastLines, signals);
-  } finally {
-    clearTimeout(grace);
-    signals.cancel.removeEventListener("abort", cancel);
-    signals.kill.removeEventListener("abort", kill);
-    await input.close().catch(() => {});
+  async #listen(): Promise<Deno.CommandStatus> {
+    const readReports = async () => {
+      for await (const line of linesOf(this.#child.stdout)) {
+        const message = parseMessage(line);
+        if (message === undefined) this.#report({ type: "log", text: line, level: "info" });
+        else if (message.type === "done" || message.type === "failed") this.#outcome(message);
+        else this.#report(message);
+      }
+    };
+    const readLog = async () => {
+      for await (const line of linesOf(this.#child.stderr)) {
+        this.#lastLines.push(line);
+        if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
+        this.#report({ type: "log", text: line, level: "info" });
+      }
+    };
+    const [status] = await Promise.all([this.#child.status, readReports(), readLog()]);
+    this.isAlive = false;
+    return status;
   }
 }
 
@@ -110,9 +188,7 @@ function withoutOutcome(
   lastLines: readonly string[],
   signals: ExecutorSignals,
 ): StageOutcome {
-  if (signals.cancel.aborted || signals.kill.aborted) {
-    return { type: "failed", message: "stopped", retryable: true };
-  }
+  if (signals.cancel.aborted || signals.kill.aborted) return STOPPED;
   if (status.signal !== null) {
     const hint = status.signal === "SIGKILL" ? " (was the machine out of memory?)" : "";
     return {

@@ -96,7 +96,32 @@ export const pass = defineStage({
   },
 });
 
-export const stages: StageRegistry = { mix, pass, misbehave: () => Promise.resolve(misbehave) };
+/** Tells which process it runs in; fails where it is told to. */
+export const who = defineStage({
+  name: "who",
+  version: 1,
+  params: z.object({ number: z.number(), fails: z.boolean().default(false) }),
+  inputs: { before: list(text) },
+  outputs: { text },
+  sharesProcess: true,
+  async run(ctx) {
+    console.log(`number ${ctx.params.number}`);
+    const tried = join(ctx.scratch, "tried");
+    if (ctx.params.fails && !(await Deno.readTextFile(tried).catch(() => ""))) {
+      await Deno.writeTextFile(tried, "yes");
+      throw new RetryableError("not yet");
+    }
+    await Deno.writeTextFile(join(ctx.outputs.text.path, "text"), String(ctx.params.number));
+    return { pid: Deno.pid };
+  },
+});
+
+export const stages: StageRegistry = {
+  mix,
+  pass,
+  who,
+  misbehave: () => Promise.resolve(misbehave),
+};
 
 function hash(value: string): number {
   let h = 2166136261;
