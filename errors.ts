@@ -46,8 +46,7 @@ export function nearest(name: string, candidates: Iterable<string>): string | un
 export function unknownName(what: string, name: string, known: Iterable<string>): UserError {
   const candidates = [...known];
   const near = nearest(name, candidates);
-  const hint = near === undefined ? "" : `: did you mean '${near}'?`;
-  return new UserError(`unknown ${what} '${name}'${hint} Known: ${candidates.join(", ")}`, {
-    exitCode: 2,
-  });
+  const hint = near === undefined ? "" : `did you mean '${near}'? `;
+  const list = candidates.length === 0 ? "there are none" : `Known: ${candidates.join(", ")}`;
+  return new UserError(`unknown ${what} '${name}': ${hint}${list}`, { exitCode: 2 });
 }

@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, type SqliteDatabase, SqliteDialect } from "kysely";
 import { UserError } from "../errors.ts";
+import { explainDisk } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import { DatabaseJournal } from "./journal_database.ts";
 import { type DialectRules, JOURNAL_VERSION, migrate, type Tables } from "./journal_schema.ts";
@@ -44,6 +45,8 @@ async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables>
     version = versionOf(file);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
+    const explained = explainDisk(cause, `opening the journal ${path}`);
+    if (explained instanceof UserError) throw explained;
     throw new UserError(`opening the journal ${path}: ${reason}`, { cause });
   }
   if (version > JOURNAL_VERSION) {
@@ -57,7 +60,7 @@ async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables>
     file.close();
     return undefined;
   }
-  const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: adapt(file) }) });
+  const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: adapt(file, path) }) });
   if (!readOnly && version < JOURNAL_VERSION) {
     // In one transaction, which also makes a second process wait; it then finds nothing to do. The
     // version is kept in the file's own header.
@@ -73,8 +76,17 @@ function versionOf(file: DatabaseSync): number {
   return Number(file.prepare("pragma user_version").get()?.["user_version"] ?? 0);
 }
 
+const nothingChanged = { changes: 0, lastInsertRowid: 0 };
+
 /** node:sqlite in the form that kysely's SQLite dialect drives; statements are kept prepared. */
-function adapt(file: DatabaseSync): SqliteDatabase {
+function adapt(file: DatabaseSync, path: string): SqliteDatabase {
+  const explained = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw explainDisk(error, `writing the journal ${path}`);
+    }
+  };
   const prepared = new Map<string, StatementSync>();
   return {
     close: () => file.close(),
@@ -90,8 +102,12 @@ function adapt(file: DatabaseSync): SqliteDatabase {
       const ready = statement;
       return {
         reader: ready.columns().length > 0,
-        all: (values) => ready.all(...values as SQLInputValue[]),
-        run: (values) => ready.run(...values as SQLInputValue[]),
+        all: (values) => explained(() => ready.all(...values as SQLInputValue[])),
+        run: (values) => {
+          // A full disk makes SQLite itself roll back; a second time would hide the reason.
+          if (text === "rollback" && !file.isTransaction) return nothingChanged;
+          return explained(() => ready.run(...values as SQLInputValue[]));
+        },
         iterate: (values) =>
           ready.iterate(...values as SQLInputValue[]) as IterableIterator<unknown>,
       };
