@@ -4,6 +4,7 @@
  * own seed; thresholds of top-k and top-p are found by bisection.
  */
 import { tf, whileLoop } from "../xla/mod.ts";
+import { rowMax } from "./inference.ts";
 import { int } from "./positions.ts";
 
 /** What the batch needs; static, so that a batch pays only for what it uses. */
@@ -26,22 +27,24 @@ export interface SamplingSettings {
   topP: tf.Tensor1D;
 }
 
-/** Halvings of the interval of logits; it leaves a 2^-32 of their spread undecided. */
+/** Halvings of the interval of thresholds; they leave 2e-8 of a logit undecided. */
 const BISECTIONS = 32;
+
+/** Below this distance from the top, exp is 0 in float32. */
+const LOWEST_SCORE = -104;
 
 /**
  * The largest threshold per row for which the weight of the entries at or above it still reaches
- * `wanted`: scores and weights [rows, n], wanted [rows, 1] -> [rows, 1]. Ties stand or fall together.
+ * `wanted`: scores (at most 0, the top one 0) and weights [rows, n], wanted [rows, 1] -> [rows, 1].
+ * Ties stand or fall together.
  */
-export function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: tf.Tensor2D) {
-  const reached = (threshold: tf.Tensor2D) =>
+function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: tf.Tensor2D): tf.Tensor2D {
+  const reached = (threshold: tf.Tensor) =>
     tf.greaterEqual(
       tf.sum(tf.mul(weights, tf.cast(tf.greaterEqual(scores, threshold), "float32")), 1, true),
       wanted,
     );
-  // At `high` too little is reached or exactly the top entries; `low` always reaches enough.
-  const top = tf.max(scores, 1, true) as tf.Tensor2D;
-  const bottom = tf.min(tf.maximum(scores, tf.sub(top, 1e4)), 1, true) as tf.Tensor2D;
+  const rows: [number, number] = [scores.shape[0], 1];
   const end = whileLoop(
     (s) => tf.less(s.i, int(BISECTIONS)),
     (s) => {
@@ -53,9 +56,9 @@ export function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: 
         high: tf.where(enough, s.high, middle),
       };
     },
-    { i: int(0) as tf.Tensor, low: bottom, high: tf.add(top, 0) as tf.Tensor2D },
-  );
-  return tf.where(reached(top), top, end.low) as tf.Tensor2D;
+    { i: int(0) as tf.Tensor, low: tf.fill(rows, LOWEST_SCORE), high: tf.zeros(rows) },
+  ) as { low: tf.Tensor2D };
+  return tf.where(reached(tf.scalar(0)), tf.zeros(rows), end.low) as tf.Tensor2D;
 }
 
 /** Unnormalised probabilities [rows, n] after temperature, top-k and top-p, in that order. */
@@ -63,10 +66,11 @@ export function warpedWeights(
   logits: tf.Tensor2D,
   settings: SamplingSettings,
   kind: SamplingKind,
+  top: tf.Tensor = rowMax(logits),
 ): tf.Tensor2D {
   const column = (x: tf.Tensor1D) => tf.reshape<tf.Rank.R2>(x, [x.shape[0], 1]);
   const temperature = tf.maximum(column(settings.temperature), 1e-6);
-  const scaled = tf.div(tf.sub(logits, tf.max(logits, 1, true)), temperature) as tf.Tensor2D;
+  const scaled = tf.div(tf.sub(logits, top), temperature) as tf.Tensor2D;
   let weights = tf.exp(scaled);
   const keep = (threshold: tf.Tensor2D, on: tf.Tensor) => {
     const kept = tf.logicalOr(tf.greaterEqual(scaled, threshold), tf.logicalNot(on));
@@ -96,18 +100,25 @@ function runningSums(x: tf.Tensor2D): tf.Tensor2D {
   return tf.matMul(x, tf.cast(triangle, "float32") as tf.Tensor2D);
 }
 
+/**
+ * The first column that holds, or the last of `instead` where none does: float32 0/1 [rows, n] ->
+ * int32 [rows]. A maximum over column numbers, see {@link rowMax} for why not argMax.
+ */
+function firstOf(holds: tf.Tensor, instead: tf.Tensor): tf.Tensor1D {
+  const [rows, n] = holds.shape as [number, number];
+  const order = tf.range(0, n, 1, "float32");
+  const first = rowMax(tf.mul(holds, tf.sub(n, order)));
+  const last = rowMax(tf.mul(instead, order));
+  const index = tf.where(tf.greater(first, 0), tf.sub(n, first), last);
+  return tf.cast(tf.reshape(index, [rows]), "int32") as tf.Tensor1D;
+}
+
 /** The first column whose running sum exceeds `at` and whose weight is not 0: int32 [rows]. */
 function firstAbove(weights: tf.Tensor2D, sums: tf.Tensor2D, at: tf.Tensor2D): tf.Tensor1D {
-  const n = weights.shape[1];
   const positive = tf.greater(weights, 0);
   const hit = tf.logicalAnd(positive, tf.greater(sums, at));
   // Rounding may leave no hit: then the last column that has weight.
-  const order = tf.range(0, n, 1, "float32");
-  const preference = tf.add(
-    tf.mul(tf.cast(hit, "float32"), tf.sub(2 * n, order)),
-    tf.mul(tf.cast(positive, "float32"), tf.mul(order, 0.5)),
-  );
-  return tf.argMax(preference, 1) as tf.Tensor1D;
+  return firstOf(tf.cast(hit, "float32"), tf.cast(positive, "float32"));
 }
 
 /** Draws an index per row in proportion to `weights` [rows, n] by `uniforms` [rows] in [0, 1). */
@@ -147,12 +158,13 @@ export function chooseTokens(
   kind: SamplingKind,
 ): { tokens: tf.Tensor1D; logProbs: tf.Tensor1D } {
   const [slots, vocabSize] = logits.shape;
-  const top = tf.max(logits, 1, true);
+  const top = rowMax(logits);
   const logSum = tf.add(tf.log(tf.sum(tf.exp(tf.sub(logits, top)), 1, true)), top);
-  const likeliest = tf.argMax(logits, 1) as tf.Tensor1D;
+  const isTop = tf.cast(tf.equal(logits, top), "float32");
+  const likeliest = firstOf(isTop, isTop);
   let tokens = likeliest;
   if (kind.random) {
-    const drawn = drawIndex(warpedWeights(logits, settings, kind), uniforms);
+    const drawn = drawIndex(warpedWeights(logits, settings, kind, top), uniforms);
     tokens = tf.where(tf.greater(settings.temperature, 0), drawn, likeliest) as tf.Tensor1D;
   }
   const ids = tf.range(0, vocabSize, 1, "int32");
