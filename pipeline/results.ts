@@ -1,7 +1,36 @@
 /** Puts a run's named results where its user wants them, as files of their own. */
-import { basename, dirname, join } from "node:path";
-import { explainDisk, removeQuietly } from "./files.ts";
+import { basename, dirname, join, resolve } from "node:path";
+import { UserError } from "../errors.ts";
+import { explainDisk, removeQuietly, temporaryBeside } from "./files.ts";
 import type { Store } from "./store.ts";
+
+/**
+ * Finds out before hours of work whether its results can be put there, and makes nothing.
+ *
+ * @throws UserError (wrong use) where `out` is not a folder or cannot be written or made
+ */
+export async function checkResultsFolder(out: string): Promise<void> {
+  let folder = resolve(out);
+  let info: Deno.FileInfo | undefined;
+  while ((info = await Deno.stat(folder).catch(() => undefined)) === undefined) {
+    if (dirname(folder) === folder) break;
+    folder = dirname(folder);
+  }
+  const refuse = (why: string, cause?: unknown) =>
+    new UserError(`writing the results to ${out}: ${why}; choose another folder with --out`, {
+      exitCode: 2,
+      cause,
+    });
+  if (info !== undefined && !info.isDirectory) throw refuse(`${folder} is not a folder`);
+  // Only trying tells: permissions, read-only file systems and file systems that hold no files.
+  const probe = temporaryBeside(join(folder, "oreo"));
+  try {
+    await Deno.mkdir(probe);
+  } catch (cause) {
+    throw refuse(`nothing can be made in ${folder} (${(cause as Error).message})`, cause);
+  }
+  await removeQuietly(probe);
+}
 
 /**
  * Copies artifacts into `out`, each as a folder of its name; `.` puts the files into `out` itself.

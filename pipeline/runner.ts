@@ -17,10 +17,11 @@ import { hashOf } from "./hash.ts";
 import { importArtifact, importedFiles } from "./import.ts";
 import { LeaseLostError, type RunWriter } from "./journal.ts";
 import { lockFile } from "./lock.ts";
+import { withOwnPaths } from "./own_paths.ts";
 import { temporaryName } from "./owner.ts";
 import { findDone, inputIds, type NodeResult, skipReason, type Work, workOf } from "./plan.ts";
 import type { StageJob, StageReport } from "./protocol.ts";
-import { writeResults } from "./results.ts";
+import { checkResultsFolder, writeResults } from "./results.ts";
 import { RunCancelledError, type RunOptions, type RunResult } from "./run_options.ts";
 import { Slots } from "./slots.ts";
 import { CorruptArtifactError, type Store, STORE_SCHEMA, type WorkRecord } from "./store.ts";
@@ -48,6 +49,7 @@ export async function runGraph(graph: Graph, options: RunOptions): Promise<RunRe
   for (const node of graph.nodes) {
     if (node.importPath !== undefined) await importedFiles(node.id, node.importPath);
   }
+  await checkResultsFolder(options.out ?? "runs");
   const { workflow, params, seed } = graph;
   const writer = await claimRun(options.journal, {
     newRun: newRunId(workflow),
@@ -385,7 +387,10 @@ class Runner {
       scratch,
       ...(node.stage.sharesProcess ? { stay: true } : {}),
     };
-    const report = (said: StageReport) => {
+    const inputs = join(job.work, "inputs");
+    const own = (text: string) => withOwnPaths(text, node, inputs, (id) => this.#nodes.get(id));
+    const report = (told: StageReport) => {
+      const said = told.type === "log" ? { ...told, text: own(told.text) } : told;
       const { type, ...data } = said;
       this.#tell({ type: `stage.${type}`, stage: node.id, attempt, ...data } as EventBody);
     };
@@ -402,6 +407,7 @@ class Runner {
         const message = `it ran longer than its time limit of ${limit} s`;
         return { ...outcome, message, retryable: true };
       }
+      if (outcome.type === "failed") return { ...outcome, message: own(outcome.message) };
       return outcome;
     } finally {
       clearTimeout(timer);

@@ -161,7 +161,7 @@ function failure(
   report: (report: StageReport) => void,
   signal: AbortSignal,
 ): StageOutcome {
-  const error = explainDisk(cause, `running stage '${job.node}'`);
+  const error = explainDisk(cause, `running stage '${job.node}', whose files go to ${job.store}`);
   if (error instanceof CorruptArtifactError) {
     return { type: "failed", message: error.message, retryable: true, corrupt: error.artifact };
   }
