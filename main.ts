@@ -13,7 +13,7 @@ import {
   showRunCommand,
   stageCommand,
 } from "./pipeline/mod.ts";
-import { stages } from "./stages/mod.ts";
+import { chooseEngine, stages } from "./stages/mod.ts";
 import { workflows } from "./workflows/mod.ts";
 
 const program: Program = { workflows, stages, main: import.meta.url };
@@ -32,11 +32,17 @@ function command(name: string, description: string) {
     .option("--debug", "print stack traces");
 }
 
+const backend = [
+  "--backend <name>",
+  "tensors on xla, wasm, cpu or a PJRT plugin's file (default: OREO_BACKEND, else xla where it runs)",
+] as const;
+
 const pipeline = command("pipeline", "run a workflow, or go on with one that was stopped")
   .argument("[workflow]", `one of ${Object.keys(workflows).join(", ")}`, "demo")
   .option("--set <path=value>", "set a parameter; may be repeated", repeated)
   .option("--out <folder>", "folder for the results (default: runs/RUN)")
   .option("--store <folder>", "artifact store", ".oreo/store")
+  .option(...backend)
   .option("--executor <name>", "how stages run: process or inline", "process")
   .option("--seed <number>", "seed of everything random", wholeNumber, 0)
   .option("--slots <number>", "stages that run at a time", wholeNumber)
@@ -46,6 +52,7 @@ const pipeline = command("pipeline", "run a workflow, or go on with one that was
   .option("--graph <form>", "print the graph as text, mermaid or json, and do nothing")
   .option("--json", "events as JSON lines")
   .action(async (workflow, options) => {
+    chooseEngine(options.backend);
     const result = await runPipelineCommand(workflow, options, program);
     if (result !== undefined && !options.json) await printResult(result.out);
   });
@@ -67,8 +74,12 @@ const stage = new Command("stage")
   .description("do one job of a run, as an executor's child process or container")
   .argument("<name>", `one of ${Object.keys(stages).join(", ")}`)
   .requiredOption("--spec <file>", "the job, as JSON")
+  .option(...backend)
   .option("--debug", "print stack traces")
-  .action((name, options) => stageCommand(name, options.spec, stages));
+  .action((name, options) => {
+    chooseEngine(options.backend);
+    return stageCommand(name, options.spec, stages);
+  });
 
 const status = command("status", "serve the status page and API")
   .option("--host <address>", "address to listen on", "127.0.0.1")
@@ -81,7 +92,7 @@ const status = command("status", "serve the status page and API")
       host,
       port,
       journal,
-      ...(token === undefined ? {} : { token }),
+      ...(token === undefined ? {} : { readToken: token }),
     });
     console.log(`status of ${journal} at ${server.url} (Ctrl-C ends)`);
     Deno.addSignalListener("SIGINT", () => void server.shutdown());

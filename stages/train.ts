@@ -120,10 +120,18 @@ export const rejectionSampling = defineStage({
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
     const recorder = new CurveRecorder(params.label, scratch, metric);
+    const all = await readTrajectories(join(inputs.trajectories.path, files.trajectories));
+    if (!all.some(({ reward }) => reward === 1)) {
+      // A weak start on a hard task is a result too: the method has nothing to go on, and stands still.
+      log(`none of ${all.length} solutions is right: the policy stays as it is`, "warn");
+      await saveModel(outputs.policy.path, model);
+      await recorder.write(outputs.curves.path);
+      return { steps: 0, loss: null };
+    }
     const { policy, metrics, steps } = await trainRejectionSampling(
       languageNetworks(model.config).policy,
       model.params,
-      await readTrajectories(join(inputs.trajectories.path, files.trajectories)),
+      all,
       {
         ...trainerOptions(params, model, { seed, signal, scratch, progress, recorder }),
         learningRate: params.learningRate,

@@ -3,7 +3,7 @@
  */
 import * as path from "node:path";
 import { tf } from "./tf.ts";
-import { UserError } from "../errors.ts";
+import { unknownName, UserError } from "../errors.ts";
 import { registerKernels, XlaBackend } from "./backend.ts";
 import { setCore } from "./core.ts";
 import { XlaCore } from "./jit.ts";
@@ -48,15 +48,37 @@ export async function useBackend(
       return { ...await useTfjs("wasm"), reason };
     }
   }
+  checkBackend(spec);
   if (spec === "cpu" || spec === "wasm") return await useTfjs(spec);
   if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu", devices);
+  return await useXla(spec, devices);
+}
+
+const NAMES = ["xla", "xla:cpu", "wasm", "cpu"];
+
+/**
+ * Says early whether `useBackend` can know what `spec` means: a plugin given by its path is opened,
+ * and no backend is started.
+ *
+ * @throws UserError (wrong use) for an unknown name, and for a file that is no PJRT plugin
+ */
+export function checkBackend(spec: string): void {
+  if (NAMES.includes(spec)) return;
   if (spec.includes("/") || spec.endsWith(".so")) {
-    return await useXla(spec, devices);
+    openPlugin(pluginAt(spec));
+    return;
   }
-  throw new UserError(
-    `unknown backend '${spec}': choose xla, xla:cpu, wasm, cpu or a path to a PJRT plugin`,
-    { exitCode: 2 },
-  );
+  const { message } = unknownName("backend", spec, NAMES);
+  throw new UserError(`${message}, or a path to a PJRT plugin`, { exitCode: 2 });
+}
+
+const opened = new Map<string, Plugin>();
+
+/** The plugin in a file; a process starts each only once. */
+function openPlugin({ path }: PluginFile): Plugin {
+  const plugin = opened.get(path) ?? Plugin.open(path);
+  opened.set(path, plugin);
+  return plugin;
 }
 
 async function useTfjs(name: "cpu" | "wasm"): Promise<BackendInfo> {
@@ -87,7 +109,7 @@ async function useXla(spec: string, devices: number): Promise<BackendInfo> {
 
 function startXla(file: PluginFile, options: Record<string, number>): XlaBackend {
   quietLogs();
-  const client = new Client(Plugin.open(file.path), options);
+  const client = new Client(openPlugin(file), options);
   const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
   return new XlaBackend(client, programs);
 }
