@@ -72,6 +72,7 @@ export async function cpuPlugin(
 }
 
 async function fetchCpuPlugin(home: string, say: (line: string) => void): Promise<void> {
+  await requirePip();
   Deno.mkdirSync(path.dirname(home), { recursive: true });
   const work = Deno.makeTempDirSync({ dir: path.dirname(home), prefix: ".fetch-" });
   try {
@@ -94,6 +95,25 @@ async function fetchCpuPlugin(home: string, say: (line: string) => void): Promis
   }
 }
 
+/** Looks for pip before anything is announced or made. */
+async function requirePip(): Promise<void> {
+  const { success } = await python(["-c", "import pip"]);
+  if (!success) {
+    throw new UserError("the XLA CPU plugin is fetched with pip, and this python3 has no pip");
+  }
+}
+
+async function python(args: string[]): Promise<Deno.CommandOutput> {
+  const command = new Deno.Command("python3", { args, stdout: "null", stderr: "piped" });
+  try {
+    return await command.output();
+  } catch (cause) {
+    throw new UserError("the XLA CPU plugin is fetched with pip, and there is no python3", {
+      cause,
+    });
+  }
+}
+
 /** Asks pip, which checks the hash too, for the wheel; returns its file. */
 async function downloadWheel(work: string): Promise<string> {
   const requirements = path.join(work, "requirements.txt");
@@ -101,23 +121,11 @@ async function downloadWheel(work: string): Promise<string> {
     requirements,
     `${CPU_PLUGIN.requirement} --hash=sha256:${CPU_PLUGIN.sha256}\n`,
   );
-  const command = new Deno.Command("python3", {
-    args: [
-      ...["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"],
-      ...["--only-binary", ":all:", "--disable-pip-version-check", "--dest", work],
-      ...["--requirement", requirements],
-    ],
-    stdout: "null",
-    stderr: "piped",
-  });
-  let output;
-  try {
-    output = await command.output();
-  } catch (cause) {
-    throw new UserError("the XLA CPU plugin is fetched with pip, and there is no python3", {
-      cause,
-    });
-  }
+  const output = await python([
+    ...["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"],
+    ...["--only-binary", ":all:", "--disable-pip-version-check", "--dest", work],
+    ...["--requirement", requirements],
+  ]);
   if (!output.success) {
     const lines = new TextDecoder().decode(output.stderr).trim().split("\n");
     const reason = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? "";
