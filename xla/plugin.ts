@@ -67,7 +67,16 @@ export async function cpuPlugin(
     path: path.join(home, CPU_PLUGIN.library),
     identity: `sha256:${CPU_PLUGIN.sha256}`,
   };
-  if (!isFile(file.path)) await fetchCpuPlugin(home, say);
+  try {
+    if (!isFile(file.path)) await fetchCpuPlugin(home, say);
+  } catch (error) {
+    // Errors of the file system have a code: a folder that cannot be written, a full disk.
+    if (!(error instanceof Error && "code" in error)) throw error;
+    throw new UserError(
+      `keeping the XLA CPU plugin in ${home}: ${error.message}; set OREO_CACHE to another folder`,
+      { cause: error },
+    );
+  }
   return file;
 }
 

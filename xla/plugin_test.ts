@@ -90,6 +90,18 @@ Deno.test({
     ),
 });
 
+Deno.test({
+  name: "a cache folder that cannot be made is named",
+  ignore: !linux,
+  fn: () =>
+    withEnv({ OREO_CACHE: "/dev/null/cache" }, () =>
+      assert.rejects(
+        () => cpuPlugin(() => {}),
+        (error: Error) =>
+          error instanceof UserError && /in \/dev\/null\/cache\/.*OREO_CACHE/.test(error.message),
+      )),
+});
+
 Deno.test("the cache folder is OREO_CACHE where set", async () => {
   await withEnv({ OREO_CACHE: "/some/where" }, () => assert.equal(cacheFolder(), "/some/where"));
   await withEnv({ OREO_CACHE: "", XDG_CACHE_HOME: "/x" }, () => {
