@@ -4,6 +4,7 @@
  */
 import { defineWorkflow } from "../pipeline/mod.ts";
 import { arithmetic } from "../tasks/mod.ts";
+import { withDefaults } from "./defaults.ts";
 import { buildIterations, iterationParams } from "./oreo.ts";
 
 const longest = 64;
@@ -12,24 +13,24 @@ const params = iterationParams({
   sft: {
     shape: { hidden: 96, layers: 3, heads: 4, keyValueHeads: 2, feedForward: 256, maxLength: 128 },
     epochs: 2,
-    batchSize: 64,
+    batchSize: 32,
     learningRate: 3e-3,
   },
-  sample: { queries: 1200, perQuery: 8, topP: 1, topK: 0, maxNewTokens: longest, slots: 256 },
+  sample: { queries: 2000, perQuery: 10, topP: 1, topK: 0, maxNewTokens: longest, slots: 256 },
   score: { batchSize: 256 },
   train: {
-    epochs: 3,
-    batchSize: 64,
-    alpha: 1e-3,
+    epochs: 1,
+    batchSize: 32,
+    alpha: 2e-3,
     policyLearningRate: 3e-4,
     valueLearningRate: 3e-4,
-    valueFirst: { epochs: 2, batchSize: 64, learningRate: 1e-3 },
+    valueFirst: { epochs: 1.5, batchSize: 32, learningRate: 1e-3 },
   },
-  rejectionSampling: { epochs: 2, batchSize: 64, learningRate: 1e-3 },
+  rejectionSampling: { epochs: 1, batchSize: 32, learningRate: 1e-3 },
   search: { queries: 300, maxNewTokens: longest, slots: 256 },
   evaluate: { maxNewTokens: longest, slots: 256 },
 }).extend({
-  task: arithmetic.params.prefault({}),
+  task: withDefaults(arithmetic.params, { train: 16_000 }).prefault({}),
 });
 
 export const demo = defineWorkflow({
