@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { architectureName, type ModelConfig, parameterShapes, type WeightType } from "./config.ts";
-import { SafetensorsFolder, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
+import { SafetensorsFolder } from "./safetensors.ts";
+import { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 import { GgufFile } from "./gguf.ts";
 import { type Params, VALUE_HEAD } from "./transformer.ts";
 

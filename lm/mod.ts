@@ -31,5 +31,6 @@ export {
   type GeneratorModel,
   type GeneratorOptions,
 } from "./generate.ts";
-export { SafetensorsFile, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
+export { SafetensorsFile } from "./safetensors.ts";
+export { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 export { type PromptAndResponse, Scorer, type ScorerModel, type ScorerOptions } from "./score.ts";

@@ -3,7 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { SafetensorsFile, SafetensorsFolder, writeSafetensors } from "./safetensors.ts";
+import { SafetensorsFile, SafetensorsFolder } from "./safetensors.ts";
+import { writeSafetensors } from "./safetensors_write.ts";
 import { UserError } from "../errors.ts";
 
 async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "./config.ts";
 import { paddedLength, Scorer } from "./score.ts";
-import { initParams, tokenLogProbs } from "./transformer.ts";
-import { tf, useBackend } from "../xla/mod.ts";
+import { initParams, type Params, tokenLogProbs } from "./transformer.ts";
+import { jit, tf, useBackend } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 
 await useBackend();
@@ -30,10 +30,9 @@ Deno.test("every sequence gets the log-probabilities it has alone, in the order 
   const params = initParams(config, 1);
   const sequences = sequencesOf([5, 40, 2, 33]);
   const batched = await new Scorer({ config, params }, { batchSize: 2 }).sequences(sequences);
+  const logProbs = jit((p: Params, ids: tf.Tensor2D) => tokenLogProbs(config, p, ids));
   for (const [i, ids] of sequences.entries()) {
-    const alone = tf.tidy(() =>
-      tokenLogProbs(config, params, tf.tensor2d([ids], undefined, "int32"))
-    );
+    const alone = logProbs(params, tf.tensor2d([ids], undefined, "int32"));
     const want = await alone.data();
     alone.dispose();
     assert.equal(batched[i]!.length, ids.length - 1);
