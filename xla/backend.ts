@@ -7,6 +7,7 @@ import { tf } from "./tf.ts";
 import { Builder, type Value } from "./hlo/mod.ts";
 import { type KernelInputs, type Lowering, lowerings, Unsupported } from "./kernels/mod.ts";
 import { Entry } from "./entry.ts";
+import { runCpuKernel } from "./host_kernel.ts";
 import { hostArray, hostValues, readBytes } from "./host_data.ts";
 import { leaked, type Trace } from "./trace.ts";
 import { OWN_LOWERINGS } from "./lowerings.ts";
@@ -322,50 +323,11 @@ export class XlaBackend extends tf.KernelBackend {
 
   /** tfjs's cpu kernel on host copies: for strings, complex numbers and what XLA cannot express. */
   #runOnHost(name: string, inputs: Inputs, attrs: Attrs): Outputs {
-    const kernel = tf.getKernel(name, "cpu");
-    if (kernel == null) {
-      throw new Error(`kernel '${name}' runs neither on XLA nor on the host for these inputs`);
-    }
-    const host = tf.findBackend("cpu") as tf.KernelBackend;
-    const used: object[] = [];
-    const copy = (x: tf.TensorInfo): tf.TensorInfo => {
-      const values = this.readSync(x.dataId);
-      const info = x.dtype === "complex64"
-        ? hostComplex(host, values as Float32Array, x.shape)
-        : { dataId: host.write(values, x.shape, x.dtype), shape: x.shape, dtype: x.dtype };
-      used.push(info.dataId);
-      return info;
-    };
-    const result = kernel.kernelFunc({
-      // Kernels of a list are given an array and use it as one.
-      inputs: (Array.isArray(inputs)
-        ? inputs.map(copy)
-        : mapInputs(inputs, copy)) as unknown as tf.NamedTensorInfoMap,
-      attrs: attrs as tf.NamedAttrMap,
-      backend: host,
+    return runCpuKernel(name, inputs, attrs, {
+      read: ({ dataId }) => this.readSync(dataId),
+      write: (values, shape, dtype) => this.write(values, shape, dtype),
     });
-    const outputs = (Array.isArray(result) ? result : [result]).map((x): tf.TensorInfo => {
-      const values = host.readSync(x.dataId);
-      used.push(x.dataId);
-      return { dataId: this.write(values, x.shape, x.dtype), shape: x.shape, dtype: x.dtype };
-    });
-    for (const dataId of new Set(used)) host.disposeData(dataId, true);
-    return Array.isArray(result) ? outputs : outputs[0]!;
   }
-}
-
-/** Interleaved parts as tfjs's cpu backend keeps a complex tensor. */
-function hostComplex(host: tf.KernelBackend, values: Float32Array, shape: number[]): tf.TensorInfo {
-  const part = (offset: number): tf.TensorInfo => ({
-    dataId: host.write(values.filter((_, i) => i % 2 === offset), shape, "float32"),
-    shape,
-    dtype: "float32",
-  });
-  const [real, imag] = [part(0), part(1)];
-  const kernel = tf.getKernel("Complex", "cpu")!;
-  const result = kernel.kernelFunc({ inputs: { real, imag }, attrs: {}, backend: host });
-  for (const { dataId } of [real, imag]) host.disposeData(dataId);
-  return result as tf.TensorInfo;
 }
 
 /** Registers a tfjs kernel for every lowering, and for every cpu kernel that has none. */
