@@ -80,6 +80,7 @@ export class Generator implements Disposable {
   readonly #hasValues: boolean;
   #caches: Caches | undefined;
   #column = 0;
+  #busy = false;
   #stopTokens = new Map<string, number[]>();
 
   /**
@@ -133,11 +134,15 @@ export class Generator implements Disposable {
     const queue = jobs.toReversed();
     const running: (Job | undefined)[] = new Array(this.slots).fill(undefined);
     const state = new SlotState(this.slots, this.tokensPerDispatch);
-    const stopTable = stopSets.table();
     // One shape for all prefills of the batch, unless a prompt is much shorter than the longest.
     const top = jobs.reduce((most, job) => Math.max(most, job.promptIds.length - 1), 0);
     const longest = Math.min(this.maxLength, Math.ceil(top / 8) * 8);
     let done = 0;
+    if (this.#busy) {
+      throw new Error("this generator is at work: await the call before, or make another");
+    }
+    this.#busy = true;
+    const stopTable = stopSets.table();
     try {
       while (done < jobs.length) {
         options.signal?.throwIfAborted();
@@ -150,6 +155,7 @@ export class Generator implements Disposable {
         options.onProgress?.(done, jobs.length);
       }
     } finally {
+      this.#busy = false;
       stopTable.dispose();
     }
     return this.#collect(requests, jobs);

@@ -181,3 +181,11 @@ Deno.test("an aborted signal stops generation", async () => {
   const signal = AbortSignal.abort(new Error("enough"));
   await assert.rejects(generator.generate(requests(), { signal }), /enough/);
 });
+
+Deno.test("a generator takes one batch at a time and says so", async () => {
+  using generator = new Generator(model, sizes);
+  const first = generator.generate(requests());
+  await assert.rejects(generator.generate(requests()), /this generator is at work/);
+  await first;
+  await generator.generate(requests());
+});
