@@ -3,10 +3,11 @@ import { z } from "zod";
 import { Generator } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
 import { type MethodResult, wilson } from "../report/mod.ts";
+import { tf } from "../xla/mod.ts";
 import { checkpoint, dataset, type Evaluation, evaluation, files, writeJson } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { loadLanguageModel } from "./language_model.ts";
-import { OpenTask, taskFields } from "./task.ts";
+import { answerLimits, OpenTask, taskFields } from "./task.ts";
 
 /** Which queries figures are reported on, and the name they stand under. */
 export const evaluationFields = {
@@ -36,22 +37,21 @@ export const evaluate = defineStage({
     const model = await loadLanguageModel(inputs.policy.path);
     const task = new OpenTask(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
-    const prompts = queries.map((query) => task.prompt(query, model).ids);
-    using generator = new Generator(model, {
-      slots: params.slots,
-      maxLength: Math.max(...prompts.map((ids) => ids.length)) + params.maxNewTokens,
-    });
+    const prompts = queries.map((query) => task.prompt(query, model));
+    const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
+    using generator = new Generator(model, { slots: params.slots, maxLength });
+    tf.dispose(model.params);
     const rounds = params.draws > 0 ? ["greedy", "sampled"] as const : ["greedy"] as const;
     const results: MethodResult[] = [];
     for (const [round, decoding] of rounds.entries()) {
       const n = decoding === "greedy" ? 1 : params.draws;
       const answers = await generator.generate(
-        prompts.map((promptIds, i) => ({
-          promptIds,
+        prompts.map(({ ids }, i) => ({
+          promptIds: ids,
           n,
           seed: seed + i,
           temperature: decoding === "greedy" ? 0 : 1,
-          maxNewTokens: params.maxNewTokens,
+          maxNewTokens: limits[i]!,
         })),
         { signal },
       );

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { Generator } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
+import { tf } from "../xla/mod.ts";
 import {
   checkpoint,
   dataset,
@@ -17,7 +18,7 @@ import {
 } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { loadLanguageModel } from "./language_model.ts";
-import { OpenTask, taskFields } from "./task.ts";
+import { answerLimits, OpenTask, taskFields } from "./task.ts";
 
 /** How solutions are drawn; the paper's settings are the defaults. */
 export const samplingFields = {
@@ -54,11 +55,9 @@ export const sample = defineStage({
     const task = new OpenTask(params, inputs.data);
     const queries = await task.queries(params.split, params.offset, params.queries);
     const prompts = queries.map((query) => task.prompt(query, model));
-    const longest = Math.max(...prompts.map(({ ids }) => ids.length));
-    using generator = new Generator(model, {
-      slots: params.slots,
-      maxLength: longest + params.maxNewTokens,
-    });
+    const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
+    using generator = new Generator(model, { slots: params.slots, maxLength });
+    tf.dispose(model.params);
     const total = queries.length * params.perQuery;
     const all: SampleRecord[] = [];
     for (let start = 0; start < queries.length; start += params.chunk) {
@@ -85,7 +84,7 @@ export const sample = defineStage({
         temperature: params.temperature,
         topP: params.topP,
         topK: params.topK,
-        maxNewTokens: params.maxNewTokens,
+        maxNewTokens: limits[from + i]!,
       }));
       const completions = await generator.generate(requests, { signal });
       return completions.flatMap((drawn, i) => {

@@ -8,11 +8,12 @@ import { defineStage, optional } from "../pipeline/mod.ts";
 import { beamSearch, type SearchProblem } from "../rl/mod.ts";
 import type { MethodResult, Sample } from "../report/mod.ts";
 import type { Query } from "../tasks/mod.ts";
+import { tf } from "../xla/mod.ts";
 import { checkpoint, dataset, type Evaluation, evaluation, files, writeJson } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { evaluationFields } from "./evaluate.ts";
 import { type LanguageModel, loadLanguageModel, tokenTexts } from "./language_model.ts";
-import { OpenTask, taskFields } from "./task.ts";
+import { answerLimits, OpenTask, taskFields } from "./task.ts";
 
 const params = z.object({
   ...taskFields,
@@ -47,11 +48,9 @@ export const search = defineStage({
     const task = new OpenTask(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
     const prompts = queries.map((query) => task.prompt(query, policy));
-    using generator = new Generator(policy, {
-      slots: params.slots,
-      maxLength: Math.max(...prompts.map(({ ids }) => ids.length)) + params.maxNewTokens,
-      valueModel: value,
-    });
+    const { limits, maxLength } = answerLimits(policy, queries, prompts, params.maxNewTokens);
+    using generator = new Generator(policy, { slots: params.slots, maxLength, valueModel: value });
+    tf.dispose([policy.params, value.params]);
     const problems = prompts.map(({ ids }, i) => ({ promptIds: ids, seed: seed + i }));
     const results: MethodResult[] = [];
     for (const [i, beams] of params.beams.entries()) {
@@ -86,10 +85,10 @@ export const search = defineStage({
       const shown = Math.min(params.shown, queries.length);
       if (shown === 0) return [];
       const drawn = await generator.generate(
-        problems.slice(0, shown).map((problem: SearchProblem) => ({
+        problems.slice(0, shown).map((problem: SearchProblem, i) => ({
           ...problem,
           temperature: params.temperature,
-          maxNewTokens: params.maxNewTokens,
+          maxNewTokens: limits[i]!,
         })),
         { signal },
       );

@@ -1,5 +1,6 @@
 /**
- * How stages name a task and word its queries: as plain prompts, or through a model's chat template.
+ * How stages name a task and word its queries, as plain prompts or through a model's chat template, and
+ * how long an answer may be.
  */
 import { z } from "zod";
 import { getTask, type Query, type Split, type Task } from "../tasks/mod.ts";
@@ -62,4 +63,31 @@ export class OpenTask {
     });
     return { text, ids: tokenizer.encode(text) };
   }
+}
+
+/**
+ * How long each answer may be: `maxNewTokens`, or what is left of the positions that the model has.
+ *
+ * @param prompts of `queries`, in the same order
+ * @returns the longest prompt and answer together, and the limit for each query
+ * @throws {UserError} where a prompt fills the model by itself
+ */
+export function answerLimits(
+  model: Pick<LanguageModel, "config">,
+  queries: readonly Query[],
+  prompts: readonly { readonly ids: readonly number[] }[],
+  maxNewTokens: number,
+): { maxLength: number; limits: number[] } {
+  const { maxPositions } = model.config;
+  const limits = prompts.map(({ ids }, i) => {
+    const limit = Math.min(maxNewTokens, maxPositions - ids.length);
+    if (limit >= 1) return limit;
+    throw new UserError(
+      `query '${
+        queries[i]!.id
+      }' has ${ids.length} tokens and leaves no room for an answer: the model ` +
+        `sees ${maxPositions} (max_position_embeddings). Leave the query out or take another model`,
+    );
+  });
+  return { limits, maxLength: Math.max(...prompts.map(({ ids }, i) => ids.length + limits[i]!)) };
 }

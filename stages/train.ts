@@ -85,11 +85,22 @@ export const sft = defineStage({
     const model = inputs.base === undefined
       ? newModel(params.shape, await task.alphabet(), seed)
       : await loadLanguageModel(inputs.base.path);
-    const worked = await task.demonstrations("train");
-    const demonstrations = worked.map(({ query, solution }) => ({
+    const { maxPositions } = model.config;
+    const worked = (await task.demonstrations("train")).map(({ query, solution }) => ({
       promptIds: task.prompt(query, model).ids,
       responseIds: [...model.tokenizer.encode(solution), model.tokenizer.eosId],
     }));
+    const demonstrations = worked.filter(({ promptIds, responseIds }) =>
+      promptIds.length + responseIds.length <= maxPositions
+    );
+    const leftOut = worked.length - demonstrations.length;
+    if (leftOut > 0) {
+      log(
+        `${leftOut} of ${worked.length} demonstrations are left out: they are longer than the ` +
+          `${maxPositions} tokens that the model sees`,
+        "warn",
+      );
+    }
     const recorder = new CurveRecorder(params.label, scratch, metric);
     const { policy, metrics, steps } = await trainSft(
       languageNetworks(model.config).policy,
@@ -102,7 +113,7 @@ export const sft = defineStage({
     );
     await saveModel(outputs.policy.path, { ...model, params: policy });
     await recorder.write(outputs.curves.path);
-    return { steps, loss: metrics.loss! };
+    return { steps, loss: metrics.loss!, demonstrations: demonstrations.length, leftOut };
   },
 });
 

@@ -22,7 +22,7 @@ import {
   sft,
   train,
 } from "../stages/mod.ts";
-import { withDefaults } from "./defaults.ts";
+import { type Defaults, withDefaults } from "./defaults.ts";
 
 /** What the graph itself fills in. */
 const task = { task: true, taskParams: true, chat: true } as const;
@@ -42,7 +42,7 @@ type Sections = typeof sections;
 
 /** A workflow's own defaults, by section; what is left out is the stage's, which is the paper's. */
 export type IterationDefaults = {
-  [Name in keyof Sections]?: Partial<z.input<Sections[Name]>>;
+  [Name in keyof Sections]?: Defaults<z.input<Sections[Name]>>;
 };
 
 /** The parameters of a workflow of OREO iterations. */
