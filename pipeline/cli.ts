@@ -11,6 +11,7 @@ import { processExecutor } from "./executors/process.ts";
 import { type Graph, graphRecord, toMermaid, toText } from "./graph.ts";
 import { applyOverrides, describeParams } from "./params.ts";
 import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
+import { onlyNode } from "./only.ts";
 import { planGraph } from "./plan.ts";
 import type { RunResult } from "./run_options.ts";
 import { runGraph } from "./runner.ts";
@@ -18,7 +19,7 @@ import type { Store } from "./store.ts";
 import type { Budget } from "./usage.ts";
 import { openStore } from "./store_open.ts";
 import type { StageRegistry } from "./worker.ts";
-import { buildGraph, type Workflow } from "./workflow.ts";
+import { buildGraph, IMPORT_STAGE, type Workflow } from "./workflow.ts";
 
 /** The workflows that a program has, by name; a function loads its workflow when it is needed. */
 export type WorkflowRegistry = Readonly<Record<string, Workflow | (() => Promise<Workflow>)>>;
@@ -41,6 +42,8 @@ export interface PipelineOptions extends PlaceOptions {
   readonly executor?: string | undefined;
   /** Default 0. */
   readonly seed?: number | undefined;
+  /** Run just this stage, on what earlier runs of the stages before it left in the store. */
+  readonly only?: string | undefined;
   /** Say what would be done and do nothing. */
   readonly dryRun?: boolean | undefined;
   /** Print the graph in this form and do nothing: `text`, `mermaid` or `json`. */
@@ -83,7 +86,8 @@ export async function runPipelineCommand(
     options.params === undefined ? {} : await readParamsFile(options.params),
     [...paramsFromEnvironment(Deno.env.toObject()), ...options.set ?? []],
   );
-  const graph = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
+  const whole = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
+  const graph = options.only === undefined ? whole : onlyNode(whole, options.only);
   if (options.graph !== undefined) {
     const forms: Record<string, () => string> = {
       text: () => toText(graph),
@@ -103,7 +107,7 @@ export async function runPipelineCommand(
     await print(
       options.json
         ? JSON.stringify(resolved, null, 2) + "\n"
-        : planText(name, describeParams(workflow.params, graph.params), plan),
+        : planText(name, describeParams(workflow.params, graph.params), plan, graph.only),
     );
     return undefined;
   });
@@ -117,12 +121,13 @@ export async function runPipelineCommand(
  */
 export async function resumeRunCommand(
   id: string,
-  options: Omit<PipelineOptions, "set" | "params" | "seed" | "dryRun" | "graph">,
+  options: Omit<PipelineOptions, "set" | "params" | "seed" | "only" | "dryRun" | "graph">,
   program: Program,
 ): Promise<RunResult> {
   const run = await withJournal(options, { readOnly: true }, (journal) => findRun(journal, id));
   const workflow = await findWorkflow(run.workflow, program.workflows);
-  const graph = buildGraph(workflow, run.params, run.seed);
+  const whole = buildGraph(workflow, run.params, run.seed);
+  const graph = run.only === undefined ? whole : onlyNode(whole, run.only);
   return await drive(graph, { ...options, out: options.out ?? run.out }, program, { run: id });
 }
 
@@ -175,12 +180,15 @@ function planText(
   workflow: string,
   params: readonly string[],
   plan: Awaited<ReturnType<typeof planGraph>>,
+  only: string | undefined,
 ): string {
   const width = Math.max(...plan.map((stage) => stage.id.length));
   const words = { cached: "in the store", run: "to run", skip: "skipped", unknown: "to run" };
   const lines = plan.map((stage) => {
     const reasons = stage.reasons.length === 0 ? "" : `  ${stage.reasons.join("; ")}`;
-    return `  ${stage.id.padEnd(width)}  ${words[stage.state].padEnd(12)}${reasons}`.trimEnd();
+    const mayRun = only === undefined || only === stage.id || stage.stage === IMPORT_STAGE;
+    const word = words[stage.state] === "to run" && !mayRun ? "to run first" : words[stage.state];
+    return `  ${stage.id.padEnd(width)}  ${word.padEnd(12)}${reasons}`.trimEnd();
   });
   const cached = plan.filter((stage) => stage.state === "cached").length;
   return [

@@ -35,6 +35,7 @@ Deno.test("wrong use is refused with the way out, before anything is written", a
       ["generated", { set: ["shape=x"] }, /expected a value of type integer, got 'x'/],
       ["generated", { executor: "proces" }, /unknown executor 'proces': did you mean 'process'\?/],
       ["generated", { graph: "mermade" }, /unknown graph form 'mermade': did you mean 'mermaid'\?/],
+      ["generated", { only: "s00" }, /unknown stage of workflow .* did you mean .s0.\?/],
       ["generated", { slots: 0 }, /--slots: expected 1 or more, got 0/],
       ["generated", { seed: -1 }, /--seed: expected a whole number, 0 or more, got -1/],
     ];

@@ -44,6 +44,8 @@ const bodies = {
     seed: z.number().int(),
     graph: graphSchema,
     out: z.string(),
+    /** The one node that the run is for; the others are there because it waits for them. */
+    only: z.string().optional(),
   }),
   /** A runner took up a run that an earlier runner left, by a kill or a failure. */
   "run.resumed": z.object({ graph: graphSchema, out: z.string() }),

@@ -33,6 +33,8 @@ export interface Graph {
   readonly workflow: string;
   readonly params: Values;
   readonly seed: number;
+  /** Set where this is the part of a workflow that ends in this node, which alone may run. */
+  readonly only?: string;
   /** Every node after the nodes it waits for. */
   readonly nodes: readonly GraphNode[];
   readonly outputs: ReadonlyMap<string, InputRef>;

@@ -19,6 +19,7 @@ export type {
   WorkflowBuilder,
 } from "./workflow.ts";
 export { type Graph, type GraphNode, graphRecord, toMermaid, toText } from "./graph.ts";
+export { onlyNode } from "./only.ts";
 export { applyOverrides, describeParams, parseParams } from "./params.ts";
 export { openStore } from "./store_open.ts";
 export { CorruptArtifactError } from "./store.ts";

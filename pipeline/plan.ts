@@ -109,11 +109,13 @@ export interface PlanOptions {
   /** Where earlier runs are looked up, to tell what changed. */
   readonly journal?: JournalReader;
   readonly anyCode?: boolean;
+  /** Remember what imported files hold, so that the run after it need not read them again. */
+  readonly remember?: boolean;
 }
 
-/** Plans a run without writing anything. */
+/** Plans a run. Nothing is written but what `remember` asks for. */
 export async function planGraph(graph: Graph, options: PlanOptions): Promise<PlannedStage[]> {
-  const { store, anyCode = false } = options;
+  const { store, anyCode = false, remember = false } = options;
   const hasher = new CodeHasher();
   const results = new Map<string, NodeResult>();
   const planned: PlannedStage[] = [];
@@ -124,7 +126,7 @@ export async function planGraph(graph: Graph, options: PlanOptions): Promise<Pla
       planned.push({ id: node.id, stage: node.stage.name, state, reasons });
     if (node.importPath !== undefined) {
       const kind = node.stage.outputs["content"]!;
-      const id = await importId(node.id, kind, node.importPath, store, { remember: false });
+      const id = await importId(node.id, kind, node.importPath, store, { remember });
       results.set(node.id, { artifacts: { content: id }, values: {} });
       if (await store.has(id)) add("cached");
       else add("run", [`${node.importPath} is new or has changed`]);

@@ -38,6 +38,7 @@ export interface RunOptions {
 
 export interface RunResult {
   readonly run: string;
+  /** Where the results are. A run for one node that leaves results out does not make it. */
   readonly out: string;
   readonly seconds: number;
   readonly values: Values;

@@ -19,6 +19,7 @@ import { LeaseLostError, type RunWriter } from "./journal.ts";
 import { lockFile } from "./lock.ts";
 import { withOwnPaths } from "./own_paths.ts";
 import { temporaryName } from "./owner.ts";
+import { requireInputs } from "./only.ts";
 import { findDone, inputIds, type NodeResult, skipReason, type Work, workOf } from "./plan.ts";
 import type { StageJob, StageReport } from "./protocol.ts";
 import { checkResultsFolder, writeResults } from "./results.ts";
@@ -44,16 +45,23 @@ export async function runWorkflow(
   return await runGraph(buildGraph(workflow, params, options.seed ?? 0), options);
 }
 
-/** Runs a graph to its end; as `runWorkflow`. */
+/**
+ * Runs a graph to its end; as `runWorkflow`. Of a graph that `onlyNode` made, only that node runs (and
+ * what its inputs need where the store turns out to be damaged).
+ */
 export async function runGraph(graph: Graph, options: RunOptions): Promise<RunResult> {
   for (const node of graph.nodes) {
     if (node.importPath !== undefined) await importedFiles(node.id, node.importPath);
   }
   await checkResultsFolder(options.out ?? "runs");
-  const { workflow, params, seed } = graph;
+  const { workflow, params, seed, only } = graph;
+  if (only !== undefined) {
+    const { store, journal, anyCode = false } = options;
+    await requireInputs(graph, { store, journal, anyCode, remember: true });
+  }
   const writer = await claimRun(options.journal, {
     newRun: newRunId(workflow),
-    fingerprint: hashOf({ workflow, params, seed }),
+    fingerprint: hashOf({ workflow, params, seed, ...(only === undefined ? {} : { only }) }),
     ...(options.run === undefined ? {} : { run: options.run }),
   }, options.cancel === undefined ? {} : { signal: options.cancel });
   return await new Runner(graph, options, writer).run();
@@ -113,9 +121,10 @@ class Runner {
     const began = performance.now();
     const out = resolve(this.#options.out ?? join("runs", this.#writer.run));
     const graph = graphRecord(this.#graph);
-    const { workflow, params, seed } = this.#graph;
+    const { workflow, params, seed, only } = this.#graph;
+    const part = only === undefined ? {} : { only };
     if (this.#writer.resumed) this.#tell({ type: "run.resumed", graph, out });
-    else this.#tell({ type: "run.started", workflow, params, seed, graph, out });
+    else this.#tell({ type: "run.started", workflow, params, seed, graph, out, ...part });
     const cleanUp = this.#connect();
     try {
       await sweepWorkspace(this.#store.workspace);
@@ -126,7 +135,9 @@ class Runner {
         const id = this.#done.get(node)!.artifacts[output];
         if (id !== undefined) artifacts[name] = id;
       }
-      await this.#repairing(() => writeResults(artifacts, out, this.#store, this.#workspace));
+      if (only === undefined || this.#graph.outputs.size > 0) {
+        await this.#repairing(() => writeResults(artifacts, out, this.#store, this.#workspace));
+      }
       const values: Values = {};
       for (const [name, { node, key }] of this.#graph.values) {
         values[name] = this.#done.get(node)!.values[key] ?? null;

@@ -23,6 +23,8 @@ export interface RunRecord {
   state: RunState;
   params: Values;
   seed: number;
+  /** The one node that the run is for, where it is not for the whole workflow. */
+  only?: string;
   out: string;
   /** Milliseconds since 1970. */
   started: number;
@@ -70,6 +72,7 @@ export function reduceRun(run: RunRecord | undefined, event: Event): RunRecord {
       state: "running",
       params: event.params,
       seed: event.seed,
+      ...(event.only === undefined ? {} : { only: event.only }),
       out: event.out,
       started: event.time,
       updated: event.time,
