@@ -13,7 +13,7 @@ import {
   showRunCommand,
   stageCommand,
 } from "./pipeline/mod.ts";
-import { chooseEngine, stages } from "./stages/mod.ts";
+import { chooseEngine, prepareEngine, stages } from "./stages/mod.ts";
 import { workflows } from "./workflows/mod.ts";
 
 const program: Program = { workflows, stages, main: import.meta.url };
@@ -52,7 +52,8 @@ const pipeline = command("pipeline", "run a workflow, or go on with one that was
   .option("--graph <form>", "print the graph as text, mermaid or json, and do nothing")
   .option("--json", "events as JSON lines")
   .action(async (workflow, options) => {
-    chooseEngine(options.backend);
+    if (options.dryRun || options.graph !== undefined) chooseEngine(options.backend);
+    else await prepareEngine(options.backend);
     const result = await runPipelineCommand(workflow, options, program);
     if (result !== undefined && !options.json) await printResult(result.out);
   });

@@ -3,7 +3,7 @@
  * what a stage means: the environment names it, so that it reaches child processes and containers.
  */
 import { resolve } from "node:path";
-import { type BackendInfo, checkBackend, useBackend } from "../xla/mod.ts";
+import { type BackendInfo, checkBackend, prepareBackend, useBackend } from "../xla/mod.ts";
 
 const VARIABLE = "OREO_BACKEND";
 
@@ -20,11 +20,18 @@ export function chooseEngine(spec: string | undefined): void {
   Deno.env.set(VARIABLE, chosen.includes("/") || chosen.endsWith(".so") ? resolve(chosen) : chosen);
 }
 
-/** Starts the engine and says in the stage's log what it runs on. */
+/**
+ * As `chooseEngine`, and fetches what the engine needs before any stage runs; where that cannot be had,
+ * it says so once and all stages of the run go without.
+ */
+export async function prepareEngine(spec: string | undefined): Promise<void> {
+  chooseEngine(spec);
+  if (!Deno.env.get(VARIABLE)) Deno.env.set(VARIABLE, await prepareBackend());
+}
 
+/** Starts the engine and says in the stage's log what it runs on. */
 export async function startEngine(log: (text: string) => void): Promise<BackendInfo> {
   const backend = await useBackend(Deno.env.get(VARIABLE) || undefined);
-  const why = backend.reason === undefined ? "" : `: ${backend.reason}`;
-  log(`backend ${backend.name} on ${backend.devices} ${backend.platform} device(s)${why}`);
+  log(`backend ${backend.name} on ${backend.devices} ${backend.platform} device(s)`);
   return backend;
 }

@@ -4,7 +4,7 @@
  * stateless random numbers. It knows nothing of models.
  */
 export { tf } from "./tf.ts";
-export { type BackendInfo, checkBackend, useBackend } from "./use_backend.ts";
+export { type BackendInfo, checkBackend, prepareBackend, useBackend } from "./use_backend.ts";
 export { jit, type JitOptions } from "./compile.ts";
 export { scan, whileLoop } from "./control.ts";
 export { asType, checkpoint, dynamicSlice, dynamicUpdateSlice, stopGradient } from "./ops.ts";

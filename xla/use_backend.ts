@@ -43,15 +43,35 @@ export async function useBackend(
       return await useXla("xla:cpu", devices);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      const reason = error.message;
-      console.error(`using tfjs's wasm backend, which is slower: ${reason}`);
-      return { ...await useTfjs("wasm"), reason };
+      console.error(withoutXla(error));
+      return { ...await useTfjs("wasm"), reason: error.message };
     }
   }
   checkBackend(spec);
   if (spec === "cpu" || spec === "wasm") return await useTfjs(spec);
   if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu", devices);
   return await useXla(spec, devices);
+}
+
+/**
+ * Fetches and opens the default plugin without starting it, so that the processes started afterwards
+ * find it ready, or need not look where it cannot be had: then it says why in one line.
+ *
+ * @returns the spec to give to `useBackend`
+ */
+export async function prepareBackend(): Promise<"xla" | "wasm"> {
+  try {
+    openPlugin(await cpuPlugin());
+    return "xla";
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(withoutXla(error));
+    return "wasm";
+  }
+}
+
+function withoutXla(why: UserError): string {
+  return `using tfjs's wasm backend, which is slower: ${why.message}`;
 }
 
 const NAMES = ["xla", "xla:cpu", "wasm", "cpu"];
