@@ -1,119 +1,33 @@
 /**
- * The command line. Each command reads its options here and does its work in a room of its own.
- * Exit codes: 0 done, 1 the work failed, 2 wrong use. Errors are one message; `--debug` adds the stack.
+ * The command line: the commands in `cli/`, which read their options there and do their work in a room
+ * of its own. Exit codes: 0 done, 1 the work failed, 2 wrong use. Errors are one message; `--debug`
+ * adds the stack.
  */
-import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
+import { Command } from "@commander-js/extra-typings";
 import { CommanderError } from "commander";
-import { join } from "node:path";
+import { pipelineCommand } from "./cli/pipeline.ts";
+import { stageCommand } from "./cli/stage.ts";
+import { statusCommand } from "./cli/status.ts";
+import { storeCommand } from "./cli/store.ts";
 import { UserError } from "./errors.ts";
-import {
-  listRunsCommand,
-  type Program,
-  runPipelineCommand,
-  showRunCommand,
-  stageCommand,
-} from "./pipeline/mod.ts";
-import { chooseEngine, prepareEngine, stages } from "./stages/mod.ts";
+import type { Program } from "./pipeline/mod.ts";
+import { stages } from "./stages/mod.ts";
 import { workflows } from "./workflows/mod.ts";
 
 const program: Program = { workflows, stages, main: import.meta.url };
 
-function wholeNumber(text: string): number {
-  if (/^\d+$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It must be a whole number.");
-}
-
-const repeated = (value: string, values: string[] = []) => [...values, value];
-
-/** A command that keeps its runs in a store and a journal. */
-function command(name: string, description: string) {
-  return new Command(name).description(description)
-    .option("--journal <file>", "journal of runs", ".oreo/journal.sqlite")
-    .option("--debug", "print stack traces");
-}
-
-const backend = [
-  "--backend <name>",
-  "tensors on xla, wasm, cpu or a PJRT plugin's file (default: OREO_BACKEND, else xla where it runs)",
-] as const;
-
-const pipeline = command("pipeline", "run a workflow, or go on with one that was stopped")
-  .argument("[workflow]", `one of ${Object.keys(workflows).join(", ")}`, "demo")
-  .option("--set <path=value>", "set a parameter; may be repeated", repeated)
-  .option("--out <folder>", "folder for the results (default: runs/RUN)")
-  .option("--store <folder>", "artifact store", ".oreo/store")
-  .option(...backend)
-  .option("--executor <name>", "how stages run: process or inline", "process")
-  .option("--seed <number>", "seed of everything random", wholeNumber, 0)
-  .option("--slots <number>", "stages that run at a time", wholeNumber)
-  .option("--gpus <number>", "GPUs that stages may use", wholeNumber)
-  .option("--any-code", "reuse results made by earlier versions of the code")
-  .option("--dry-run", "say what would run, what is stored and why not, and do nothing")
-  .option("--graph <form>", "print the graph as text, mermaid or json, and do nothing")
-  .option("--json", "events as JSON lines")
-  .action(async (workflow, options) => {
-    if (options.dryRun || options.graph !== undefined) chooseEngine(options.backend);
-    else await prepareEngine(options.backend);
-    const result = await runPipelineCommand(workflow, options, program);
-    if (result !== undefined && !options.json) await printResult(result.out);
-  });
-
-pipeline.addCommand(
-  command("runs", "list the latest runs")
-    .option("--json", "as JSON")
-    .option("--limit <number>", "how many", wholeNumber)
-    .action((options) => listRunsCommand(options)),
-);
-pipeline.addCommand(
-  command("show", "show a run and its stages")
-    .argument("<run>")
-    .option("--json", "as JSON")
-    .action((run, options) => showRunCommand(run, options)),
-);
-
-const stage = new Command("stage")
-  .description("do one job of a run, as an executor's child process or container")
-  .argument("<name>", `one of ${Object.keys(stages).join(", ")}`)
-  .requiredOption("--spec <file>", "the job, as JSON")
-  .option(...backend)
-  .option("--debug", "print stack traces")
-  .action((name, options) => {
-    chooseEngine(options.backend);
-    return stageCommand(name, options.spec, stages);
-  });
-
-const status = command("status", "serve the status page and API")
-  .option("--host <address>", "address to listen on", "127.0.0.1")
-  .option("--port <number>", "port to listen on; 0 takes any", wholeNumber, 8080)
-  .action(async ({ host, port, journal }) => {
-    // Loaded here so that no other command pays for it.
-    const { serveStatus } = await import("./status/mod.ts");
-    const token = Deno.env.get("OREO_STATUS_TOKEN");
-    const server = serveStatus({
-      host,
-      port,
-      journal,
-      ...(token === undefined ? {} : { readToken: token }),
-    });
-    console.log(`status of ${journal} at ${server.url} (Ctrl-C ends)`);
-    Deno.addSignalListener("SIGINT", () => void server.shutdown());
-    await server.finished;
-  });
-
-/** The report's table, where the workflow made one, and where the rest lies. */
-async function printResult(out: string): Promise<void> {
-  try {
-    console.log(await Deno.readTextFile(join(out, "report.txt")));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  console.log(`results: ${out}`);
-}
-
 async function main(args: string[]): Promise<void> {
+  // Positional: an option that a command shares with its subcommand is that of whichever it follows.
   const root = new Command("oreo").exitOverride().showSuggestionAfterError()
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "")) });
-  for (const each of [pipeline, stage, status]) {
+  const commands = [
+    pipelineCommand(program),
+    storeCommand(),
+    stageCommand(program),
+    statusCommand(),
+  ];
+  for (const each of commands) {
     each.copyInheritedSettings(root);
     for (const inner of each.commands) inner.copyInheritedSettings(root);
     root.addCommand(each);

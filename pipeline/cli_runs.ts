@@ -99,6 +99,8 @@ export async function cancelRunCommand(
   id: string,
   options: PlaceOptions & { waitSeconds?: number | undefined },
 ): Promise<void> {
+  // Read first: a journal must not come into being for a run that is not in it.
+  await withJournal(options, { readOnly: true }, (journal) => findRun(journal, id));
   await withJournal(options, {}, async (journal) => {
     const run = await findRun(journal, id);
     if (run.state === "done" || run.state === "failed" || run.state === "cancelled") {

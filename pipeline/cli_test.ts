@@ -95,6 +95,8 @@ Deno.test("Ctrl-C ends a run cleanly, and it can be taken up again", async () =>
 Deno.test("runs are listed, shown, and their logs read", async () => {
   await inFolder(async (folder) => {
     assert.match((await command(["runs", "{}"], folder)).out, /no runs yet/);
+    assert.match((await command(["cancel", "none", "{}"], folder)).err, /unknown run 'none'/);
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(folder)), []);
     const failed = await pipeline("misbehaving", { set: ["how=fail"] }, folder);
     assert.equal(failed.code, 1);
     assert.match(failed.err, /stage 'm' failed: it went wrong/);

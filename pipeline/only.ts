@@ -5,7 +5,8 @@
  */
 import { unknownName, UserError } from "../errors.ts";
 import { type Graph, waitsFor } from "./graph.ts";
-import { planGraph, type PlanOptions } from "./plan.ts";
+import { planGraph } from "./plan.ts";
+import type { Store } from "./store.ts";
 
 /**
  * The graph of the node `id` and of all that it waits for, directly or not. The workflow's results
@@ -38,9 +39,14 @@ export function onlyNode(graph: Graph, id: string): Graph {
  *
  * @throws UserError (wrong use) that names the stage to run first
  */
-export async function requireInputs(graph: Graph, options: PlanOptions): Promise<void> {
-  const imports = new Set(graph.nodes.filter((node) => node.importPath).map(({ id }) => id));
-  const missing = (await planGraph(graph, options)).filter(({ id, state }) =>
+export async function requireInputs(
+  graph: Graph,
+  options: { readonly store: Store; readonly anyCode: boolean },
+): Promise<void> {
+  const imports = new Set(
+    graph.nodes.filter((node) => node.importPath !== undefined).map(({ id }) => id),
+  );
+  const missing = (await planGraph(graph, { ...options, remember: true })).filter(({ id, state }) =>
     (state === "run" || state === "unknown") && id !== graph.only && !imports.has(id)
   );
   const first = missing.find(({ state }) => state === "run");
@@ -50,7 +56,7 @@ export async function requireInputs(graph: Graph, options: PlanOptions): Promise
     (later.length > 5 ? ` and ${later.length - 5} more` : "");
   throw new UserError(
     `running only '${graph.only}': what '${first.id}' makes is not in the store ` +
-      `${options.store.location} (${first.reasons.join("; ")}); run '${first.id}' first${then}`,
+      `${options.store.location}; run '${first.id}' first${then} (--dry-run says why)`,
     { exitCode: 2 },
   );
 }

@@ -56,8 +56,8 @@ export async function runGraph(graph: Graph, options: RunOptions): Promise<RunRe
   await checkResultsFolder(options.out ?? "runs");
   const { workflow, params, seed, only } = graph;
   if (only !== undefined) {
-    const { store, journal, anyCode = false } = options;
-    await requireInputs(graph, { store, journal, anyCode, remember: true });
+    const { store, anyCode = false } = options;
+    await requireInputs(graph, { store, anyCode });
   }
   const writer = await claimRun(options.journal, {
     newRun: newRunId(workflow),

@@ -99,6 +99,26 @@ const cases: Readonly<Record<string, Case>> = {
     args: ["pipeline", "demo", "--set", "model.path=nowhere"],
     says: /stage 'base' reads nowhere: there is no such file or folder/,
   },
+  "a stage of a workflow that is not in it": {
+    args: ["pipeline", "demo", "--only", "trian.1"],
+    says: /unknown stage of workflow 'demo' 'trian\.1': did you mean 'train\.1'\?/,
+  },
+  "a stage before those that it needs": {
+    args: ["pipeline", "demo", "--only", "sample.1"],
+    says: /running only 'sample\.1': what 'sft' makes is not in the store .*; run 'sft' first/,
+  },
+  "an option before the subcommand": {
+    args: ["pipeline", "--json", "runs"],
+    says: /pipeline: put --json after the subcommand/,
+  },
+  "a budget of money without a price": {
+    args: ["pipeline", "demo", "--budget-money", "3"],
+    says: /--budget-money: say with --gpu-hour-price what a GPU costs an hour/,
+  },
+  "a run to cancel that is not there": {
+    args: ["pipeline", "cancel", "demo-1"],
+    says: /unknown run 'demo-1': there are none/,
+  },
   "an unknown stage": {
     args: ["stage", "trian", "--spec", "job.json"],
     says: /unknown stage 'trian': did you mean 'train'\?/,

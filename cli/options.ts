@@ -1,0 +1,41 @@
+/** What the commands' options have in common. */
+import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
+
+/** @throws InvalidArgumentError where the text is no whole number, 0 or more */
+export function wholeNumber(text: string): number {
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a whole number.");
+}
+
+/** @throws InvalidArgumentError where the text is no number, 0 or more */
+export function decimal(text: string): number {
+  if (/^(\d+\.?\d*|\.\d+)$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a number.");
+}
+
+/** An option that may be given several times, each with one value. */
+export const repeated = (value: string, values: string[] = []) => [...values, value];
+
+/** A command with what every command takes. */
+export function plainCommand(name: string, description: string) {
+  return new Command(name).description(description).option("--debug", "print stack traces");
+}
+
+/** A command that reads or writes the journal of runs. */
+export function command(name: string, description: string) {
+  return plainCommand(name, description)
+    .option("--journal <place>", "journal of runs: a file or postgres://", ".oreo/journal.sqlite");
+}
+
+/** The option that names the artifact store. */
+export const store = [
+  "--store <place>",
+  "artifact store: a folder or s3://BUCKET/PREFIX",
+  ".oreo/store",
+] as const;
+
+/** The option that names what tensors run on. */
+export const backend = [
+  "--backend <name>",
+  "tensors on xla, wasm, cpu or a PJRT plugin's file (default: OREO_BACKEND, else xla where it runs)",
+] as const;

@@ -1,0 +1,106 @@
+/** `pipeline`: run a workflow or a stage of it, and look after the runs. */
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import {
+  cancelRunCommand,
+  listRunsCommand,
+  logsCommand,
+  type Program,
+  resumeRunCommand,
+  runPipelineCommand,
+  type RunResult,
+  showRunCommand,
+} from "../pipeline/mod.ts";
+import { chooseEngine, prepareEngine } from "../stages/mod.ts";
+import { backend, command, decimal, repeated, store, wholeNumber } from "./options.ts";
+
+/** A command that runs stages. */
+function runner(name: string, description: string) {
+  return command(name, description)
+    .option("--out <folder>", "folder for the results (default: runs/RUN)")
+    .option(...store)
+    .option(...backend)
+    .option("--executor <name>", "how stages run: process or inline", "process")
+    .option("--slots <number>", "stages that run at a time", wholeNumber)
+    .option("--gpus <number>", "GPUs that stages may use", wholeNumber)
+    .option("--memory <GiB>", "memory that stages may use", decimal)
+    .option("--budget-gpu-seconds <number>", "end the run when it has used so many", decimal)
+    .option("--budget-money <amount>", "end the run when it has cost so much", decimal)
+    .option("--gpu-hour-price <amount>", "what a GPU costs an hour", decimal)
+    .option("--any-code", "reuse results made by earlier versions of the code")
+    .option("--json", "events as JSON lines");
+}
+
+/** The command for the workflows and stages of `program`. */
+export function pipelineCommand(program: Program) {
+  const pipeline = runner("pipeline", "run a workflow, or go on with one that was stopped")
+    .argument("[workflow]", `one of ${Object.keys(program.workflows).join(", ")}`, "demo")
+    .option("--set <path=value>", "set a parameter; may be repeated", repeated)
+    .option("--params <file>", "parameters from a TOML, YAML or JSON file; --set goes over it")
+    .option("--seed <number>", "seed of everything random", wholeNumber, 0)
+    .option("--only <stage>", "run just this stage, on what is in the store from those before it")
+    .option("--dry-run", "say what would run, what is stored and why not, and do nothing")
+    .option("--graph <form>", "print the graph as text, mermaid or json, and do nothing")
+    .action(async (workflow, { memory, ...options }) => {
+      if (options.dryRun || options.graph !== undefined) chooseEngine(options.backend);
+      else await prepareEngine(options.backend);
+      const given = { ...options, memoryGiB: memory };
+      const result = await runPipelineCommand(workflow, given, program);
+      if (!options.json) await printResult(result);
+    });
+  // Given before a subcommand, an option would be the workflow's and be ignored.
+  pipeline.hook("preSubcommand", (parent) => {
+    const early = parent.options.find((option) =>
+      parent.getOptionValueSource(option.attributeName()) === "cli"
+    );
+    if (early === undefined) return;
+    throw new UserError(`pipeline: put ${early.long} after the subcommand`, { exitCode: 2 });
+  });
+  pipeline.addCommand(
+    runner("resume", "go on with a run that was killed, failed or cancelled")
+      .argument("<run>")
+      .action(async (run, { memory, ...options }) => {
+        await prepareEngine(options.backend);
+        const result = await resumeRunCommand(run, { ...options, memoryGiB: memory }, program);
+        if (!options.json) await printResult(result);
+      }),
+  );
+  pipeline.addCommand(
+    command("cancel", "end a run cleanly, wherever it runs")
+      .argument("<run>")
+      .option("--wait <seconds>", "wait so long until it has ended", decimal, 30)
+      .action((run, { wait, journal }) => cancelRunCommand(run, { journal, waitSeconds: wait })),
+  );
+  pipeline.addCommand(
+    command("runs", "list the latest runs")
+      .option("--json", "as JSON")
+      .option("--limit <number>", "how many", wholeNumber)
+      .action((options) => listRunsCommand(options)),
+  );
+  pipeline.addCommand(
+    command("show", "show a run and its stages")
+      .argument("<run>")
+      .option("--json", "as JSON")
+      .action((run, options) => showRunCommand(run, options)),
+  );
+  pipeline.addCommand(
+    command("logs", "print what a stage of a run said")
+      .argument("<run>")
+      .argument("<stage>")
+      .option("--follow", "go on as it says more, until it has ended")
+      .option("--json", "events as JSON lines")
+      .action((run, stage, options) => logsCommand(run, stage, options)),
+  );
+  return pipeline;
+}
+
+/** The report's table, where the workflow made one, and where the rest lies. */
+async function printResult(result: RunResult | undefined): Promise<void> {
+  if (result === undefined || Object.keys(result.artifacts).length === 0) return;
+  try {
+    console.log(await Deno.readTextFile(join(result.out, "report.txt")));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  console.log(`results: ${result.out}`);
+}
