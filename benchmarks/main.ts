@@ -4,9 +4,11 @@
  */
 import { unknownName, UserError } from "../errors.ts";
 import { benchEngine } from "./engine.ts";
+import { benchPipeline } from "./pipeline.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
   engine: benchEngine,
+  pipeline: benchPipeline,
 };
 
 if (import.meta.main) {
