@@ -15,21 +15,21 @@ const schema = iterationParams({}).extend({
 
 /** Characters: longer than nearly every worked solution. */
 const longest = 320;
-const training = { batchSize: 32, microBatch: 8 };
+const training = { batchSize: 16, microBatch: 4 };
 
 /** From scratch a token is a character, and the whole has to end in minutes on two cores. */
 const fromScratch = {
   chat: false,
-  task: { train: 2000 },
+  task: { train: 1000 },
   sft: {
     ...training,
     // Room for every problem with its solution.
     shape: {
-      hidden: 128,
-      layers: 3,
-      heads: 4,
-      keyValueHeads: 2,
-      feedForward: 352,
+      hidden: 96,
+      layers: 2,
+      heads: 2,
+      keyValueHeads: 1,
+      feedForward: 256,
       maxLength: 1792,
     },
     buckets: 3,
