@@ -107,7 +107,8 @@ class Runner {
     this.#store = options.store;
     this.#writer = writer;
     this.#slots = new Slots({
-      slots: options.capacity?.slots ?? Math.max(1, Math.floor(navigator.hardwareConcurrency / 2)),
+      // Two by default, where there are cores for them: most of a stage runs on one.
+      slots: options.capacity?.slots ?? Math.min(2, navigator.hardwareConcurrency),
       gpus: options.capacity?.gpus ?? 0,
       memoryGiB: options.capacity?.memoryGiB ?? 0,
     });

@@ -142,16 +142,28 @@ export function buildIterations(
       evaluated(`rejection_sampling.${iteration}`, "rejection_sampling", iteration, rejected);
     }
     evaluated(`oreo.${iteration}`, "oreo", iteration, oreo.outputs.policy);
-    const searched = w.stage(`search.${iteration}`, search, {
-      params: { ...common, ...params.search, method: "oreo", iteration },
-      inputs: {
-        policy: oreo.outputs.policy,
-        value: oreo.outputs.value,
-        reference: policy,
-        ...data,
-      },
-    });
-    evaluations.push(searched.outputs.evaluation);
+    // A job a width, the widest and longest first; it also brings the solutions to look at.
+    const widths = [...params.search.beams].sort((a, b) => b - a);
+    for (const [i, width] of widths.entries()) {
+      const searched = w.stage(`search.${iteration}.beam${width}`, search, {
+        seed: w.seed,
+        params: {
+          ...common,
+          ...params.search,
+          beams: [width],
+          shown: i === 0 ? params.search.shown : 0,
+          method: "oreo",
+          iteration,
+        },
+        inputs: {
+          policy: oreo.outputs.policy,
+          value: oreo.outputs.value,
+          reference: policy,
+          ...data,
+        },
+      });
+      evaluations.push(searched.outputs.evaluation);
+    }
     ({ policy, value } = oreo.outputs);
   }
 

@@ -158,7 +158,7 @@ Deno.test("the same command again computes nothing and gives the same bytes", as
   await sameFiles(join(folder, "again"), out);
 
   const dry = await run([...demo, "--dry-run"], { cwd: folder });
-  assert.match(dry.stdout, /workflow demo: 10 stages, 10 in the store/);
+  assert.match(dry.stdout, /workflow demo: 11 stages, 11 in the store/);
 });
 
 Deno.test("the same seed gives the same bytes in a fresh store and inside one process", async () => {

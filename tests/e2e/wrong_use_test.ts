@@ -177,7 +177,7 @@ Deno.test("two iterations are planned: the second starts from the first's polici
       cwd: folder,
     });
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /workflow demo: 19 stages, 0 in the store/);
+    assert.match(stdout, /workflow demo: 25 stages, 0 in the store/);
     assert.match(stdout, /^ {2}sample\.2 .*'policy' comes from train\.1/m);
     assert.match(stdout, /^ {2}train\.2 .*'value' comes from train\.1/m);
     assert.match(stdout, /^ {2}search\.2 .*'reference' comes from train\.1/m);
