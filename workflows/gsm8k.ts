@@ -48,9 +48,17 @@ const fromScratch = {
   evaluate: { queries: 100, maxNewTokens: longest },
 };
 
+/** The stages' own settings, which are the paper's, with batches cut so that they fit most devices. */
+const checkpoint = {
+  chat: true,
+  sft: { microBatch: 8 },
+  train: { microBatch: 8 },
+  rejectionSampling: { microBatch: 8 },
+};
+
 const params = withDefaultsByCase(
   schema,
-  { fromScratch, checkpoint: { chat: true } },
+  { fromScratch, checkpoint },
   ({ model }) => model.path === undefined ? "fromScratch" : "checkpoint",
 );
 
