@@ -19,9 +19,9 @@ const params = iterationParams({
   sample: { queries: 2000, perQuery: 10, topP: 1, topK: 0, maxNewTokens: longest, slots: 256 },
   score: { batchSize: 256 },
   train: {
-    epochs: 1,
-    batchSize: 32,
-    alpha: 2e-3,
+    epochs: 2,
+    batchSize: 64,
+    alpha: 3e-3,
     policyLearningRate: 3e-4,
     valueLearningRate: 3e-4,
     valueFirst: { epochs: 1.5, batchSize: 32, learningRate: 1e-3 },
@@ -30,7 +30,7 @@ const params = iterationParams({
   search: { queries: 300, maxNewTokens: longest, slots: 256 },
   evaluate: { maxNewTokens: longest, slots: 256 },
 }).extend({
-  task: withDefaults(arithmetic.params, { train: 16_000 }).prefault({}),
+  task: withDefaults(arithmetic.params, { train: 18_000 }).prefault({}),
 });
 
 export const demo = defineWorkflow({

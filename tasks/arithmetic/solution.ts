@@ -1,8 +1,7 @@
 /**
- * The teacher that a policy first imitates. It adds one number a line to the running total, mostly in a
- * hurry: after 12, `~5=17` adds the 7 rounded to the nearest five, `+7=19` adds it as it is. Its sums
- * are right, and what rounding loses often cancels out, but not always: a good part of its answers is
- * off by too much.
+ * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `12~5=17`
+ * adds the 7 rounded to the nearest five, `12+7=19` adds it as it is. Its sums are right, and what
+ * rounding loses often cancels out, but not always: a good part of its answers is off by too much.
  *
  * So every step is a choice between two ways of different reliability, neither of them surely right or
  * wrong, and the habit is the worse one. Imitating the teacher keeps the habit; imitating only its
@@ -16,10 +15,10 @@ export function rounded(number: number): number {
   return 5 * Math.round(number / 5);
 }
 
-/** One step, e.g. 7 to 12: `+7=19`, or rounded `~5=17`. */
+/** One step, e.g. 7 to 12: `12+7=19`, or rounded `12~5=17`. */
 export function line(sofar: number, number: number, careful: boolean): string {
   const [sign, added] = careful ? ["+", number] : ["~", rounded(number)];
-  return `${sign}${added}=${sofar + added}`;
+  return `${sofar}${sign}${added}=${sofar + added}`;
 }
 
 /** A full solution, a line a number, then `#### answer`. Each line is careful with probability `care`. */
