@@ -180,7 +180,7 @@ Deno.test("two iterations are planned: the second starts from the first's polici
     assert.match(stdout, /workflow demo: 25 stages, 0 in the store/);
     assert.match(stdout, /^ {2}sample\.2 .*'policy' comes from train\.1/m);
     assert.match(stdout, /^ {2}train\.2 .*'value' comes from train\.1/m);
-    assert.match(stdout, /^ {2}search\.2 .*'reference' comes from train\.1/m);
+    assert.match(stdout, /^ {2}search\.2\.beam1 .*'reference' comes from train\.1/m);
     assert.match(stdout, /^ {2}sample\.rejection_sampling\.2 .*comes from rejection_sampling\.1/m);
     assert.deepEqual(await filesBelow(folder), [], "a plan writes nothing");
   });
@@ -197,7 +197,7 @@ Deno.test("the graph prints as text, Mermaid and JSON", async () => {
     assert.match(await print("text"), /train\.1/);
     assert.match(await print("mermaid"), /^(?:flowchart|graph) /);
     const { nodes } = JSON.parse(await print("json")) as { nodes: { id: string }[] };
-    assert.equal(nodes.length, 10);
+    assert.equal(nodes.length, 13);
     assert.deepEqual(nodes[0]?.id, "sft");
     assert.deepEqual(await filesBelow(folder), []);
   });
