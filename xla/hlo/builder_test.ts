@@ -148,7 +148,7 @@ Deno.test("an error inside a region leaves the builder usable", () => {
   const x = b.argument(tensor([2], "f32"));
   assert.throws(() => b.if(b.scalar(1, "i1"), () => [b.reshape(x, [3])], () => [x]));
   b.neg(x);
-  assert.match(b.module([x]), /\n    %\d+ = stablehlo.negate %arg0/);
+  assert.match(b.module([x]), /\n {4}%\d+ = stablehlo.negate %arg0/);
 });
 
 Deno.test("numbers print so that they read back as the same bits", () => {
