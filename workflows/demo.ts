@@ -1,6 +1,6 @@
 /**
  * The demo: one OREO iteration on arithmetic problems made on the spot, with a model of under a million
- * parameters trained from scratch. Settings were chosen on the validation split.
+ * parameters trained from scratch.
  */
 import { defineWorkflow } from "../pipeline/mod.ts";
 import { arithmetic } from "../tasks/mod.ts";

@@ -154,7 +154,7 @@ Deno.test("the same command again computes nothing and gives the same bytes", as
   const again = await run([...demo, "--out", "again"], { cwd: folder });
   assert.equal(again.code, 0, again.stderr);
   assert.doesNotMatch(again.stderr, /: started/);
-  assert.equal(again.stderr.match(/in the store/g)?.length, 10, again.stderr);
+  assert.equal(again.stderr.match(/in the store/g)?.length, 11, again.stderr);
   await sameFiles(join(folder, "again"), out);
 
   const dry = await run([...demo, "--dry-run"], { cwd: folder });
