@@ -9,6 +9,7 @@ import { UserError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 import type { PackedModel } from "./inference.ts";
 import { type Caches, emptyCaches, type Pair, programsFor, type StepInputs } from "./programs.ts";
+import { paddedLength } from "./score.ts";
 import { bucket, type Job, SlotState, StopSets } from "./slots.ts";
 import type { Params } from "./transformer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -70,6 +71,9 @@ const MAX_SEED = Number.MAX_SAFE_INTEGER;
 /** Prompts are computed for this share of the slots at a time: what a refill usually needs. */
 const PREFILL_SHARE = 4;
 
+/** Steps that a ring below its last size has room for when it grows. */
+const LOOKAHEAD = 32;
+
 export class Generator implements Disposable {
   readonly slots: number;
   readonly maxLength: number;
@@ -79,6 +83,9 @@ export class Generator implements Disposable {
   readonly #packed: Pair<PackedModel>;
   readonly #hasValues: boolean;
   #caches: Caches | undefined;
+  /** Columns of the caches' ring. */
+  #columns = 0;
+  /** The column that the next step writes. */
   #column = 0;
   #busy = false;
   #stopTokens = new Map<string, number[]>();
@@ -96,7 +103,6 @@ export class Generator implements Disposable {
     this.#hasValues = value !== undefined;
     this.#programs = programsFor(model.config, value?.config, {
       slots: this.slots,
-      maxLength: this.maxLength,
       tokensPerDispatch: this.tokensPerDispatch,
     });
     this.#packed = this.#programs.pack(
@@ -137,12 +143,17 @@ export class Generator implements Disposable {
     // One shape for all prefills of the batch, unless a prompt is much shorter than the longest.
     const top = jobs.reduce((most, job) => Math.max(most, job.promptIds.length - 1), 0);
     const longest = Math.min(this.maxLength, Math.ceil(top / 8) * 8);
+    const most = jobs.reduce((m, job) => Math.max(m, job.promptIds.length + job.maxNewTokens), 1);
+    const ceiling = ringColumns(most, this.maxLength);
+    // Refills keep sequences of all lengths in the ring; a batch that starts together can begin small.
+    const first = jobs.length > this.slots ? ceiling : ringColumns(longest + LOOKAHEAD, ceiling);
     let done = 0;
     if (this.#busy) {
       throw new Error("this generator is at work: await the call before, or make another");
     }
     this.#busy = true;
     const stopTable = stopSets.table();
+    this.#startRing(first, longest);
     try {
       while (done < jobs.length) {
         options.signal?.throwIfAborted();
@@ -151,7 +162,9 @@ export class Generator implements Disposable {
         const busy = running.reduce((count, job) => count + (job === undefined ? 0 : 1), 0);
         // With work waiting, come back once a quarter of the slots stand idle.
         const leaveAt = queue.length > 0 ? Math.floor(busy * 0.75) : 0;
-        done += await this.#dispatch(running, state, stopTable, kind, leaveAt);
+        const steps = this.#makeRoom(state, ceiling);
+        done += await this.#dispatch(running, state, { stopTable, kind, leaveAt, steps });
+        if (this.#columns === ceiling) this.#column %= ceiling;
         options.onProgress?.(done, jobs.length);
       }
     } finally {
@@ -233,9 +246,34 @@ export class Generator implements Disposable {
     };
   }
 
+  /** A ring of so many columns whose next one is `column`; nothing in it is alive. */
+  #startRing(columns: number, column: number): void {
+    if (this.#columns !== columns || this.#caches === undefined) {
+      if (this.#caches !== undefined) tf.dispose(this.#caches);
+      this.#caches = emptyCaches(this.#programs.shape, columns);
+      this.#columns = columns;
+    }
+    this.#column = column % columns;
+  }
+
+  /**
+   * How many steps the next dispatch may take. Attention reads the whole ring at each step, so it grows
+   * with the sequences; below its last size it never wraps, and grows by columns at its end.
+   */
+  #makeRoom(state: SlotState, ceiling: number): number {
+    if (this.#columns === ceiling) return this.tokensPerDispatch;
+    const wanted = Math.min(state.mostSteps(), LOOKAHEAD, this.tokensPerDispatch);
+    if (this.#column + wanted > this.#columns) {
+      const columns = ringColumns(this.#column + wanted, ceiling);
+      this.#caches = this.#programs.grow(this.#caches!, columns - this.#columns);
+      this.#columns = columns;
+      if (columns === ceiling) return this.tokensPerDispatch;
+    }
+    return Math.min(this.tokensPerDispatch, this.#columns - this.#column);
+  }
+
   /** Starts queued jobs in free slots; a prompt shared by several samples is computed once. */
   #refill(queue: Job[], running: (Job | undefined)[], state: SlotState, longest: number): void {
-    this.#caches ??= emptyCaches(this.#programs.shape);
     const rows = Math.ceil(this.slots / PREFILL_SHARE);
     const slotsOf = new Map<readonly number[], number[]>();
     for (let slot = 0; slot < this.slots && queue.length > 0; slot++) {
@@ -298,12 +336,10 @@ export class Generator implements Disposable {
   async #dispatch(
     running: (Job | undefined)[],
     state: SlotState,
-    stopTable: tf.Tensor1D,
-    kind: StepInputs["kind"],
-    leaveAt: number,
+    how: Pick<StepInputs, "stopTable" | "kind" | "leaveAt" | "steps">,
   ): Promise<number> {
     const { slots } = this;
-    const inputs: StepInputs = { ...state, column: this.#column, leaveAt, stopTable, kind };
+    const inputs: StepInputs = { ...state, ...how, column: this.#column };
     const { caches, output } = this.#programs.decode(this.#packed, this.#caches!, inputs);
     this.#caches = caches;
     const [ids, logProbs, values] = await Promise.all([
@@ -349,7 +385,7 @@ export class Generator implements Disposable {
         finished++;
       }
     }
-    this.#column = (this.#column + steps) % this.maxLength;
+    this.#column += steps;
     return finished;
   }
 
@@ -394,6 +430,13 @@ export class Generator implements Disposable {
     }
     return results;
   }
+}
+
+/** Columns of a ring for sequences of that length: few sizes, so few programs. */
+function ringColumns(length: number, ceiling: number): number {
+  const columns = Math.max(64, paddedLength(length));
+  // A last size barely above another would be a program for nothing.
+  return columns * 1.15 >= ceiling ? ceiling : columns;
 }
 
 function positive(name: string, value: number): number {

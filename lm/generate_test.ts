@@ -26,7 +26,7 @@ const config = parseConfig({
   num_hidden_layers: 2,
   num_attention_heads: 4,
   num_key_value_heads: 2,
-  max_position_embeddings: 64,
+  max_position_embeddings: 256,
   initializer_range: 0.4,
   tie_word_embeddings: true,
   eos_token_id: 1,
@@ -67,6 +67,28 @@ Deno.test("log-probabilities equal the scorer's on the same tokens", async () =>
   );
   for (const [i, [sample]] of results.entries()) {
     assert.ok(maxDifference(sample!.logProbs, scored[i]!) <= 1e-5);
+  }
+});
+
+Deno.test("a ring that grows with its sequences, and one that wraps, change nothing", async () => {
+  const value = { config, params: addValueHead(config, initParams(config, 6)) };
+  value.params[VALUE_HEAD] = tf.ones([1, config.hiddenSize]);
+  const grows = { slots: 3, maxLength: 200, tokensPerDispatch: 50, valueModel: value };
+  using generator = new Generator(model, grows);
+  const long = requests({ stopIds: [], maxNewTokens: 150 }).slice(0, 3);
+  // More requests than slots start in a ring of the last size, which wraps.
+  const many = requests({ stopIds: [], maxNewTokens: 90, n: 2 });
+  const results = [...await generator.generate(long), ...await generator.generate(many)];
+  const again = await generator.generate(long);
+  assert.deepEqual(again, results.slice(0, 3));
+  const prompt = (i: number) => [...long, ...many][i]!.promptIds;
+  const samples = results.flatMap((list, i) => list.map((sample) => ({ sample, i })));
+  const scored = await new Scorer({ config, params }).responses(
+    samples.map(({ sample, i }) => ({ promptIds: prompt(i), responseIds: sample.ids })),
+  );
+  for (const [k, { sample }] of samples.entries()) {
+    assert.ok(maxDifference(sample.logProbs, scored[k]!) <= 1e-5, `sample ${k}`);
+    assert.equal(sample.values!.length, sample.ids.length + 1);
   }
 });
 

@@ -30,7 +30,6 @@ export interface GeneratorShape {
   readonly policy: ModelConfig;
   readonly value: ModelConfig | undefined;
   readonly slots: number;
-  readonly maxLength: number;
   readonly tokensPerDispatch: number;
 }
 
@@ -46,6 +45,8 @@ export interface StepInputs {
   readonly topP: Float32Array;
   readonly uniforms: Float32Array;
   readonly column: number;
+  /** Steps of this dispatch, at most tokensPerDispatch. */
+  readonly steps: number;
   /** The dispatch ends when no more than this many slots are busy. */
   readonly leaveAt: number;
   readonly stopTable: tf.Tensor1D;
@@ -78,14 +79,14 @@ export interface PrefillInputs {
   readonly time: number;
 }
 
-/** Zeroed caches of a generator's shape. */
-export function emptyCaches(shape: GeneratorShape): Caches {
+/** Zeroed caches of so many columns. */
+export function emptyCaches(shape: GeneratorShape, columns: number): Caches {
   const empty = (config: ModelConfig): LayerCache[] => {
     const { numKeyValueHeads: kvHeads, headDim, numLayers } = config;
-    const { slots, maxLength } = shape;
+    const { slots } = shape;
     return Array.from({ length: numLayers }, () => ({
-      keys: tf.zeros<tf.Rank.R4>([slots, kvHeads, headDim, maxLength]),
-      values: tf.zeros<tf.Rank.R4>([slots, kvHeads, maxLength, headDim]),
+      keys: tf.zeros<tf.Rank.R4>([slots, kvHeads, headDim, columns]),
+      values: tf.zeros<tf.Rank.R4>([slots, kvHeads, columns, headDim]),
     }));
   };
   return shape.value === undefined
@@ -118,7 +119,8 @@ function decodeLoop(
   clock: tf.Tensor1D,
   stopTable: tf.Tensor1D,
 ): { caches: Caches; output: StepOutput } {
-  const { slots, maxLength, tokensPerDispatch: steps, policy } = shape;
+  const { slots, tokensPerDispatch: steps, policy } = shape;
+  const maxLength = caches.policy[0]!.values.shape[2];
   const [tokens, lengths, remaining, flush, stopSet] = tf.unstack(ints) as [
     tf.Tensor1D,
     tf.Tensor1D,
@@ -127,12 +129,12 @@ function decodeLoop(
     tf.Tensor1D,
   ];
   const [temperature, topK, topP] = tf.unstack(floats) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
-  const [column, leaveAt] = tf.unstack(clock) as [tf.Tensor, tf.Tensor];
+  const [column, leaveAt, limit] = tf.unstack(clock) as [tf.Tensor, tf.Tensor, tf.Tensor];
   const stopBase = tf.mul(stopSet, int(policy.vocabSize));
 
   const condition = (s: LoopState) => {
     const busy = tf.sum(tf.cast(tf.greater(tf.add(s.remaining, s.flush), int(0)), "int32"));
-    return tf.logicalAnd(tf.less(s.t, int(steps)), tf.greater(busy, leaveAt!));
+    return tf.logicalAnd(tf.less(s.t, limit), tf.greater(busy, leaveAt));
   };
   const body = (s: LoopState): LoopState => {
     const context = { column: s.column as tf.Scalar, lengths: s.lengths, maxLength };
@@ -233,9 +235,27 @@ function makePrograms(shape: GeneratorShape) {
       { name: "decode", donate: [0] },
     );
 
+  const grown = (caches: LayerCache[], more: number): LayerCache[] =>
+    caches.map(({ keys, values }) => ({
+      keys: tf.pad(keys, [[0, 0], [0, 0], [0, 0], [0, more]]),
+      values: tf.pad(values, [[0, 0], [0, 0], [0, more], [0, 0]]),
+    }));
+  const grow = jit(
+    (caches: Caches, more: number): Caches =>
+      caches.value === undefined
+        ? { policy: grown(caches.policy, more) }
+        : { policy: grown(caches.policy, more), value: grown(caches.value, more) },
+    {
+      name: "grow",
+      donate: [0],
+    },
+  );
+
   return {
     shape,
     pack,
+    /** The caches with `more` columns at the end of the ring. Consumes `caches`. */
+    grow,
     /** Consumes `caches`. */
     prefill(models: Pair<PackedModel>, caches: Caches, inputs: PrefillInputs, column: number) {
       const { rows, time } = inputs;
@@ -269,7 +289,7 @@ function makePrograms(shape: GeneratorShape) {
         tf.tensor2d(stack(new Float32Array(3 * slots), [temperature, topK, topP]), [3, slots]),
         // A copy: the host writes the next draws while this buffer may still be read.
         tf.tensor2d(inputs.uniforms.slice(), [tokensPerDispatch, slots]),
-        tf.tensor1d([inputs.column, inputs.leaveAt], "int32"),
+        tf.tensor1d([inputs.column, inputs.leaveAt, inputs.steps], "int32"),
       ] as const;
       const result = decoders.get(key)!(caches, models, ...args, inputs.stopTable);
       tf.dispose([...args]);
@@ -284,7 +304,7 @@ const known = new Map<string, ReturnType<typeof makePrograms>>();
 export function programsFor(
   policy: ModelConfig,
   value: ModelConfig | undefined,
-  sizes: { slots: number; maxLength: number; tokensPerDispatch: number },
+  sizes: { slots: number; tokensPerDispatch: number },
 ): ReturnType<typeof makePrograms> {
   const plain = (config: ModelConfig | undefined) => config && { ...config, raw: undefined };
   const key = JSON.stringify([plain(policy), plain(value), sizes]);

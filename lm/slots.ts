@@ -58,6 +58,11 @@ export class SlotState {
     this.uniforms = new Float32Array(tokensPerDispatch * slots);
   }
 
+  /** Steps until every slot has nothing left to do, at most. */
+  mostSteps(): number {
+    return this.remaining.reduce((most, left, slot) => Math.max(most, left + this.flush[slot]!), 1);
+  }
+
   start(slot: number, job: Job): void {
     this.tokens[slot] = job.promptIds.at(-1)!;
     this.lengths[slot] = job.promptIds.length - 1;
