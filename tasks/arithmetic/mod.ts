@@ -70,5 +70,5 @@ export const arithmetic = defineTask({
   }],
   grade,
   stepDelimiters: ["\n"],
-  alphabet: () => "\n #+0123456789=abcdefghijklmnopqrstuvwxyz~",
+  alphabet: () => "\n #+-0123456789abcdefghijklmnopqrstuvwxyz~",
 });

@@ -1,7 +1,8 @@
 /**
- * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `12~5=17`
- * adds the 7 rounded to the nearest five, `12+7=19` adds it as it is. Its sums are right, and what
- * rounding loses often cancels out, but not always: a good part of its answers is off by too much.
+ * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `~5 17 -2`
+ * adds a 7 rounded to the nearest five, `+7 19 0` adds it as it is. The second column is the total so
+ * far, the third how far that is off. What rounding loses often cancels out, but not always: a good
+ * part of its answers is off by too much.
  *
  * So every step is a choice between two ways of different reliability, neither of them surely right or
  * wrong, and the habit is the worse one. Imitating the teacher keeps the habit; imitating only its
@@ -15,20 +16,27 @@ export function rounded(number: number): number {
   return 5 * Math.round(number / 5);
 }
 
-/** One step, e.g. 7 to 12: `12+7=19`, or rounded `12~5=17`. */
-export function line(sofar: number, number: number, careful: boolean): string {
-  const [sign, added] = careful ? ["+", number] : ["~", rounded(number)];
-  return `${sofar}${sign}${added}=${sofar + added}`;
+/** Where a solution stands after a line. */
+export interface Account {
+  readonly total: number;
+  /** How far the total is from the true sum so far: what rounding gained or lost. */
+  readonly off: number;
+}
+
+/** The account after one more number, added as it is or rounded. */
+export function added({ total, off }: Account, number: number, careful: boolean): Account {
+  const value = careful ? number : rounded(number);
+  return { total: total + value, off: off + value - number };
 }
 
 /** A full solution, a line a number, then `#### answer`. Each line is careful with probability `care`. */
 export function solve(problem: Problem, care: number, random: Random): string {
   const lines: string[] = [];
-  let sofar = 0;
+  let account: Account = { total: 0, off: 0 };
   for (const number of problem.numbers) {
     const careful = random.uniform() < care;
-    lines.push(line(sofar, number, careful));
-    sofar += careful ? number : rounded(number);
+    account = added(account, number, careful);
+    lines.push(`${careful ? `+${number}` : `~${rounded(number)}`} ${account.total} ${account.off}`);
   }
-  return [...lines, `#### ${sofar}`].join("\n");
+  return [...lines, `#### ${account.total}`].join("\n");
 }
