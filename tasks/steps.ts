@@ -11,7 +11,9 @@ export function splitSteps(text: string, delimiters: readonly string[]): string[
   const steps: string[] = [];
   let start = 0;
   for (let end = 1; end <= text.length; end++) {
-    const cut = delimiters.some((delimiter) => text.slice(start, end).endsWith(delimiter));
+    const cut = delimiters.some((delimiter) =>
+      end - delimiter.length >= start && text.startsWith(delimiter, end - delimiter.length)
+    );
     if (cut || end === text.length) {
       steps.push(text.slice(start, end));
       start = end;
