@@ -6,6 +6,7 @@ import { tf } from "./tf.ts";
 import { unknownName, UserError } from "../errors.ts";
 import { registerKernels, XlaBackend } from "./backend.ts";
 import { setCore } from "./core.ts";
+import "./gradients.ts";
 import { XlaCore } from "./jit.ts";
 import { Client } from "./pjrt/client.ts";
 import { Plugin } from "./pjrt/api.ts";
