@@ -4,11 +4,13 @@
  * attributes. A kernel without a lowering runs as tfjs's own cpu kernel on host copies.
  */
 import { tf } from "./tf.ts";
-import { Builder, type Value } from "./hlo/mod.ts";
+import { Builder, sameShape, type Value } from "./hlo/mod.ts";
 import { type KernelInputs, type Lowering, lowerings, Unsupported } from "./kernels/mod.ts";
 import { Entry } from "./entry.ts";
 import { runCpuKernel } from "./host_kernel.ts";
 import { hostArray, hostValues, readBytes } from "./host_data.ts";
+import { layoutText, type Sharding } from "./mesh.ts";
+import { gatherParts, gatherPartsSync, uploadParts } from "./sharded_data.ts";
 import { leaked, type Trace } from "./trace.ts";
 import { OWN_LOWERINGS } from "./lowerings.ts";
 import { cutIntoBlocks } from "./lone_matmul.ts";
@@ -88,9 +90,59 @@ export class XlaBackend extends tf.KernelBackend {
     if (!entry.onDevice) {
       throw new Error(`a ${entry.dtype} tensor cannot be used on the xla backend's device`);
     }
+    if (entry.shards !== undefined) {
+      const whole = this.#bytesOf(entry);
+      return entry.buffer = this.client.bufferFromHost(whole, entry.hlo as "f32", entry.shape);
+    }
     entry.buffer = this.client.bufferFromHost(hostArray(entry), entry.hlo as "f32", entry.shape);
     if (tf.util.sizeFromShape([...entry.shape]) > 64) entry.host = undefined;
     return entry.buffer;
+  }
+
+  /**
+   * A tensor's data on every device of a mesh, laid out as `sharding` says; copied there where they are
+   * not, and kept.
+   * @param shape of the tensor, which may be another view of the same data
+   */
+  partsOf(entry: Entry, sharding: Sharding, shape: readonly number[]): readonly bigint[] {
+    const layout = layoutText(sharding);
+    if (
+      entry.shards !== undefined && layoutText(entry.shards.sharding) === layout &&
+      sameShape(entry.shape, shape)
+    ) {
+      return entry.shards.buffers;
+    }
+    const key = `${layout}[${shape}]`;
+    let buffers = entry.placed?.get(key);
+    if (buffers === undefined) {
+      if (entry.trace !== undefined) throw leaked(entry, "placing a tensor on a mesh");
+      buffers = uploadParts(this.client, this.#bytesOf(entry), shape, entry.hlo, sharding);
+      (entry.placed ??= new Map()).set(key, buffers);
+    }
+    return buffers;
+  }
+
+  /** A new tensor with the data of `x` laid out over a mesh. */
+  place(x: tf.Tensor, sharding: Sharding): tf.Tensor {
+    const entry = this.entryOf(x.dataId);
+    if (!entry.onDevice) throw new TypeError(`shard: a ${x.dtype} tensor has no place on a device`);
+    if (entry.trace !== undefined) throw leaked(entry, "shard");
+    const buffers = uploadParts(this.client, this.#bytesOf(entry), x.shape, entry.hlo, sharding);
+    return this.tensorOfParts(buffers, { shape: x.shape, dtype: entry.hlo }, sharding);
+  }
+
+  tensorOfParts(buffers: readonly bigint[], type: Value["type"], sharding: Sharding): tf.Tensor {
+    const entry = Entry.ofShards({ sharding, buffers }, type.shape, type.dtype);
+    return makeTensor(this.#adopt(entry), this);
+  }
+
+  /** The data in host memory as the device keeps them. */
+  #bytesOf(entry: Entry): ArrayBufferView<ArrayBuffer> {
+    if (entry.host !== undefined) return hostArray(entry);
+    const bytes = readBytes(entry);
+    if (entry.buffer !== 0n) this.client.readSync(entry.buffer, bytes);
+    else gatherPartsSync(this.client, entry, bytes);
+    return bytes;
   }
 
   /** A new tensor around a buffer that a program returned. */
@@ -113,9 +165,7 @@ export class XlaBackend extends tf.KernelBackend {
     const entry = this.entryOf(dataId);
     if (entry.host !== undefined) return entry.host;
     if (entry.trace !== undefined) throw readError(entry);
-    const bytes = readBytes(entry);
-    this.client.readSync(entry.buffer, bytes);
-    return hostValues(entry, bytes);
+    return hostValues(entry, this.#bytesOf(entry) as Float32Array);
   }
 
   override async read(dataId: object): Promise<tf.BackendValues> {
@@ -123,7 +173,8 @@ export class XlaBackend extends tf.KernelBackend {
     if (entry.host !== undefined) return entry.host;
     if (entry.trace !== undefined) throw readError(entry);
     const bytes = readBytes(entry);
-    await this.client.read(entry.buffer, bytes);
+    if (entry.buffer !== 0n) await this.client.read(entry.buffer, bytes);
+    else await gatherParts(this.client, entry, bytes);
     return hostValues(entry, bytes);
   }
 
@@ -148,6 +199,12 @@ export class XlaBackend extends tf.KernelBackend {
   #free(entry: Entry): void {
     if (entry.buffer !== 0n) this.client.destroyBuffer(entry.buffer);
     entry.buffer = 0n;
+    for (const buffer of entry.shards?.buffers ?? []) this.client.destroyBuffer(buffer);
+    for (const buffer of [...entry.placed?.values() ?? []].flat()) {
+      this.client.destroyBuffer(buffer);
+    }
+    entry.shards = undefined;
+    entry.placed = undefined;
     entry.host = undefined;
     entry.value = undefined;
     entry.trace = undefined;

@@ -3,6 +3,7 @@
  * per structure of its arguments; on any other backend it is simply called.
  */
 import { activeCore } from "./core.ts";
+import type { MemoryPlan } from "./pjrt/executable.ts";
 import { isTensor, mapTree, tidyTree, type Tree, visitLeaves } from "./tree.ts";
 
 export interface JitOptions {
@@ -10,6 +11,18 @@ export interface JitOptions {
   name?: string;
   /** Indices of arguments whose buffers the program may reuse. They are consumed by the call. */
   donate?: number[];
+  /** Which settings of the caller lower the memory it takes; part of the error where memory runs out. */
+  memoryHint?: string;
+}
+
+/** A compiled function. */
+export interface Compiled<A extends unknown[], R> {
+  (...args: A): R;
+  /**
+   * What a call with such arguments needs on each device, in bytes, as the compiler planned it. Traces and
+   * compiles where need be, runs nothing. Undefined on backends that compile no programs.
+   */
+  memoryPlan(...args: A): MemoryPlan | undefined;
 }
 
 /**
@@ -21,9 +34,9 @@ export interface JitOptions {
 export function jit<A extends unknown[], R extends Tree>(
   fn: (...args: A) => R,
   options: JitOptions = {},
-): (...args: A) => R {
-  let compiled: ((...args: A) => R) | undefined;
-  return (...args) => {
+): Compiled<A, R> {
+  let compiled: Compiled<A, R> | undefined;
+  const call = (...args: A): R => {
     const core = activeCore();
     if (core !== undefined && !core.inline) return (compiled ??= core.jit(fn, options))(...args);
     const given = new Set<unknown>();
@@ -35,6 +48,13 @@ export function jit<A extends unknown[], R extends Tree>(
     disposeDonated(args, options.donate ?? []);
     return results;
   };
+  return Object.assign(call, {
+    memoryPlan(...args: A): MemoryPlan | undefined {
+      const core = activeCore();
+      if (core === undefined || core.inline) return undefined;
+      return (compiled ??= core.jit(fn, options)).memoryPlan(...args);
+    },
+  });
 }
 
 function disposeDonated(args: unknown[], donate: number[]): void {

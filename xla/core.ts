@@ -4,6 +4,8 @@
  * it; on any other backend `activeCore()` is undefined and they take their portable path.
  */
 import { tf } from "./tf.ts";
+import type { Compiled, JitOptions } from "./compile.ts";
+import type { Sharding } from "./mesh.ts";
 import type { Tree } from "./tree.ts";
 
 /** What the xla backend offers beyond tfjs kernels. */
@@ -15,8 +17,12 @@ export interface Core {
   whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S;
   jit<A extends unknown[], R extends Tree>(
     fn: (...args: A) => R,
-    options: { name?: string; donate?: number[] },
-  ): (...args: A) => R;
+    options: JitOptions,
+  ): Compiled<A, R>;
+  /** Devices that a mesh can take. */
+  readonly devices: number;
+  /** `x` laid out over a mesh: a copy there, or a constraint inside a trace. */
+  shard(x: tf.Tensor, sharding: Sharding): tf.Tensor;
 }
 
 let core: Core | undefined;

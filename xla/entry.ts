@@ -5,6 +5,7 @@
  */
 import type { tf } from "./tf.ts";
 import type { DType, Value } from "./hlo/mod.ts";
+import type { Sharding } from "./mesh.ts";
 import type { Trace } from "./trace.ts";
 
 /** tfjs's dtype to the element type on the device. Strings stay on the host. */
@@ -32,6 +33,12 @@ export function tfjsDtype(dtype: DType): tf.DataType {
   }
 }
 
+/** Data cut over a mesh: one buffer a device. */
+export interface Shards {
+  readonly sharding: Sharding;
+  readonly buffers: readonly bigint[];
+}
+
 export class Entry {
   /** Tensors that share the data. */
   refs = 1;
@@ -39,6 +46,10 @@ export class Entry {
   holds = 0;
   /** Address of the PJRT buffer; 0 while there is none. */
   buffer = 0n;
+  /** How the data lie on a mesh, where they do. */
+  shards: Shards | undefined;
+  /** Copies on a mesh of data that are not at home there, by layout. */
+  placed: Map<string, readonly bigint[]> | undefined;
   host: tf.BackendValues | undefined;
   value: Value | undefined;
   trace: Trace | undefined;
@@ -67,6 +78,12 @@ export class Entry {
   static ofBuffer(buffer: bigint, shape: readonly number[], hlo: DType): Entry {
     const entry = new Entry(shape, tfjsDtype(hlo), hlo);
     entry.buffer = buffer;
+    return entry;
+  }
+
+  static ofShards(shards: Shards, shape: readonly number[], hlo: DType): Entry {
+    const entry = new Entry(shape, tfjsDtype(hlo), hlo);
+    entry.shards = shards;
     return entry;
   }
 

@@ -5,6 +5,7 @@
 import { tf } from "./tf.ts";
 import type { XlaBackend } from "./backend.ts";
 import type { Entry } from "./entry.ts";
+import { layoutText } from "./mesh.ts";
 import { describe } from "./tree.ts";
 
 const functionIds = new WeakMap<object, number>();
@@ -42,7 +43,8 @@ export class Flattening {
       const entry = this.#backend.entryOf(node.dataId);
       this.tensors.push(node);
       this.entries.push(entry);
-      return `${entry.hlo}[${node.shape}]`;
+      const type = `${entry.hlo}[${node.shape}]`;
+      return entry.shards === undefined ? type : `${type}@${layoutText(entry.shards.sharding)}`;
     }
     if (Array.isArray(node)) {
       let key = "(";

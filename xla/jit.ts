@@ -4,15 +4,16 @@
  */
 import { tf } from "./tf.ts";
 import type { Core } from "./core.ts";
-import type { JitOptions } from "./compile.ts";
+import type { Compiled, JitOptions } from "./compile.ts";
 import type { Entry } from "./entry.ts";
 import { Flattening } from "./flatten.ts";
 import type { XlaBackend } from "./backend.ts";
-import type { Executable } from "./pjrt/executable.ts";
+import type { Executable, MemoryPlan } from "./pjrt/executable.ts";
 import type { TensorType, Value } from "./hlo/mod.ts";
-import { sameType } from "./hlo/mod.ts";
+import { sameShape, sameType } from "./hlo/mod.ts";
 import { fillTree, leavesOf, type Tree, typeOf } from "./tree.ts";
 import { isTapeOn, recordUndifferentiable, withFreshTape } from "./tape.ts";
+import { type Mesh, meshText, type Sharding } from "./mesh.ts";
 import { type Hoisted, Trace } from "./trace.ts";
 
 /** What one run of a function under a trace gave. */
@@ -31,6 +32,8 @@ interface Program {
   readonly structure: Tree;
   /** Leaves to donate, with the error for a later use of each. */
   readonly donated: readonly { leaf: number; after: string }[];
+  /** Layouts over a mesh where the program runs on one: of the arguments, hoisted ones too, and results. */
+  readonly layout: { arguments: readonly Sharding[]; results: readonly Sharding[] } | undefined;
 }
 
 export class XlaCore implements Core {
@@ -51,21 +54,30 @@ export class XlaCore implements Core {
   jit<A extends unknown[], R extends Tree>(
     fn: (...args: A) => R,
     options: JitOptions,
-  ): (...args: A) => R {
+  ): Compiled<A, R> {
     const programs = new Map<string, Program>();
+    const { memoryHint } = options;
     const donate = new Set(options.donate ?? []);
     const name = options.name ?? (fn.name || "anonymous");
     const flat = new Flattening(this.#backend, name);
-    return (...args) => {
+    const prepare = (args: A): Program => {
       flat.read(args);
       let program = programs.get(flat.key);
       if (program === undefined) {
-        program = this.#trace(fn, args, name, donate);
+        program = this.#trace(fn, args, name, donate, memoryHint);
         programs.set(flat.key, program);
         flat.read(args);
       }
-      return this.#call(program, flat) as R;
+      return program;
     };
+    const call = (...args: A) => this.#call(prepare(args), flat) as R;
+    return Object.assign(call, {
+      memoryPlan(...args: A): MemoryPlan {
+        const { executable } = prepare(args);
+        flat.clear();
+        return executable.memoryPlan();
+      },
+    });
   }
 
   /** Traces `fn` on stand-ins for the tensors of `args`, and compiles it. */
@@ -74,6 +86,7 @@ export class XlaCore implements Core {
     args: A,
     name: string,
     donate: ReadonlySet<number>,
+    hint?: string,
   ): Program {
     let trace = new Trace(name);
     try {
@@ -84,14 +97,23 @@ export class XlaCore implements Core {
         recorded = this.#record(trace, fn, args, donate);
       }
       const { structure, results, types, donated } = recorded;
-      alias(trace, donated, types, results);
-      const text = trace.builder.module(results, { name });
+      const reused = alias(trace, donated, types, results);
+      const layout = trace.mesh === undefined ? undefined : layOut(trace, results, reused);
+      const text = trace.builder.module(results, {
+        name,
+        ...(layout && { resultAttributes: layout.results.map(shardingAttribute) }),
+      });
       return {
-        executable: this.#backend.programs.get(text, name, trace.ops),
+        executable: this.#backend.programs.get(text, name, {
+          ops: trace.ops,
+          ...(trace.mesh && { partitions: trace.mesh.size }),
+          ...(hint !== undefined && { hint }),
+        }),
         hoisted: trace.hoisted,
         results: results.map((value) => value.type),
         structure,
         donated,
+        layout,
       };
     } catch (error) {
       this.#release(trace.hoisted);
@@ -129,7 +151,11 @@ export class XlaCore implements Core {
         });
       }
       types.push({ shape: [...leaf.shape], dtype: entry.hlo });
-      return backend.tracedTensor(trace.argument(types.at(-1)!), `argument ${path}`);
+      const value = trace.argument(types.at(-1)!);
+      if (entry.shards !== undefined && sameShape(entry.shape, leaf.shape)) {
+        trace.setSharding(value, entry.shards.sharding);
+      }
+      return backend.tracedTensor(value, `argument ${path}`);
     };
     let structure: Tree | undefined;
     const results: Value[] = [];
@@ -162,6 +188,7 @@ export class XlaCore implements Core {
   #call(program: Program, flat: Flattening): Tree {
     const { executable, hoisted, donated } = program;
     const backend = this.#backend;
+    if (program.layout !== undefined) return this.#callOnMesh(program, program.layout, flat);
     const entries = flat.entries;
     const addresses = executable.inputs(entries.length + hoisted.length);
     for (let i = 0; i < entries.length; i++) addresses[i] = backend.bufferOf(entries[i]!);
@@ -176,6 +203,48 @@ export class XlaCore implements Core {
     for (const { leaf, after } of donated) consume(flat.tensors[leaf]!, entries[leaf]!, after);
     flat.clear();
     return isSingle(program.structure) ? results[0]! : fillTree(program.structure, results);
+  }
+
+  #callOnMesh(
+    program: Program,
+    layout: NonNullable<Program["layout"]>,
+    flat: Flattening,
+  ): Tree {
+    const { executable, hoisted, donated } = program;
+    const backend = this.#backend;
+    const { entries, tensors } = flat;
+    const count = entries.length + hoisted.length;
+    const put = (argument: number, entry: Entry, shape: readonly number[]) => {
+      const parts = backend.partsOf(entry, layout.arguments[argument]!, shape);
+      parts.forEach((buffer, device) => executable.inputs(count, device)[argument] = buffer);
+    };
+    for (let i = 0; i < entries.length; i++) put(i, entries[i]!, tensors[i]!.shape);
+    for (const { argument, entry, variable } of hoisted) {
+      const current = variable === undefined ? entry : backend.entryOf(variable.dataId);
+      put(argument, current, current.shape);
+    }
+    executable.run(donated.length === 0 ? undefined : shared(donated, entries));
+    const devices = Array.from({ length: executable.devices }, (_, device) => device);
+    const results = program.results.map((type, i) => {
+      const buffers = devices.map((device) => executable.outputsOf(device)[i]!);
+      return backend.tensorOfParts(buffers, type, layout.results[i]!);
+    });
+    for (const { leaf, after } of donated) consume(tensors[leaf]!, entries[leaf]!, after);
+    flat.clear();
+    return isSingle(program.structure) ? results[0]! : fillTree(program.structure, results);
+  }
+
+  get devices(): number {
+    return this.#backend.client.devices.length;
+  }
+
+  shard(x: tf.Tensor, sharding: Sharding): tf.Tensor {
+    const { trace } = this.#backend;
+    if (trace === undefined) return this.#backend.place(x, sharding);
+    trace.useMesh(sharding.mesh);
+    const result = this.run("ShardingConstraint", { x }, { sharding: sharding.text });
+    trace.setSharding(this.#backend.entryOf(result.dataId).value!, sharding);
+    return result;
   }
 
   whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S {
@@ -296,16 +365,49 @@ function alias(
   donated: readonly { leaf: number }[],
   types: readonly TensorType[],
   results: readonly Value[],
-): void {
+): Map<number, number> {
+  const reused = new Map<number, number>();
   const free = new Set(results.keys());
   for (const { leaf } of donated) {
     for (const result of free) {
       if (!sameType(types[leaf]!, results[result]!.type)) continue;
       trace.builder.setArgumentAttribute(leaf, "tf.aliasing_output", `${result} : i32`);
       free.delete(result);
+      reused.set(result, leaf);
       break;
     }
   }
+  return reused;
+}
+
+/**
+ * Says in the program how arguments and results lie on its mesh. A result in the memory of a donated
+ * argument lies as that does; any other as was asked for with `shard`, or whole on every device.
+ */
+function layOut(trace: Trace, results: readonly Value[], reused: ReadonlyMap<number, number>) {
+  const { builder } = trace;
+  const mesh: Mesh = trace.mesh!;
+  builder.setModuleAttribute("mhlo.num_partitions", `${mesh.size} : i32`);
+  builder.setModuleAttribute("mhlo.num_replicas", "1 : i32");
+  builder.declare(`sdy.mesh @mesh = ${meshText(mesh)}`);
+  const layouts = builder.argumentTypes.map((type, i) => {
+    const sharding = trace.shardingOf({ id: `%arg${i}`, type });
+    for (const [name, text] of Object.entries(shardingAttribute(sharding))) {
+      builder.setArgumentAttribute(i, name, text);
+    }
+    return sharding;
+  });
+  return {
+    arguments: layouts,
+    results: results.map((value, i) => {
+      const leaf = reused.get(i);
+      return leaf === undefined ? trace.shardingOf(value) : layouts[leaf]!;
+    }),
+  };
+}
+
+function shardingAttribute({ text }: Sharding): Record<string, string> {
+  return { "sdy.sharding": `#sdy.sharding<@mesh, ${text}>` };
 }
 
 /** Donated arguments whose data someone else still needs, which must be copied instead. */

@@ -87,6 +87,10 @@ export const OWN_LOWERINGS: ReadonlyMap<string, Lowering> = new Map<string, Lowe
     "OptimizationBarrier",
     (b, inputs) => b.optimizationBarrier([one(inputs, "x"), one(inputs, "after")])[0]!,
   ],
+  [
+    "ShardingConstraint",
+    (b, inputs, attrs) => b.shardingConstraint(one(inputs, "x"), attrs.sharding as string),
+  ],
   ["ThreefryBlocks", (b, inputs, attrs) => {
     const n = attrs.n as number;
     const words = blocks(b, one(inputs, "key"), n).map((x) => b.reshape(x, [n, 1]));

@@ -4,9 +4,26 @@
  * stateless random numbers. It knows nothing of models.
  */
 export { tf } from "./tf.ts";
-export { type BackendInfo, checkBackend, prepareBackend, useBackend } from "./use_backend.ts";
-export { jit, type JitOptions } from "./compile.ts";
+export {
+  type BackendInfo,
+  checkBackend,
+  deviceMemory,
+  prepareBackend,
+  useBackend,
+} from "./use_backend.ts";
+export { type Compiled, jit, type JitOptions } from "./compile.ts";
+export { type DeviceMemory, OutOfMemoryError } from "./memory.ts";
+export type { MemoryPlan } from "./pjrt/executable.ts";
+export type { Mesh, Spec } from "./mesh.ts";
 export { scan, whileLoop } from "./control.ts";
-export { asType, checkpoint, dynamicSlice, dynamicUpdateSlice, stopGradient } from "./ops.ts";
+export {
+  asType,
+  checkpoint,
+  dynamicSlice,
+  dynamicUpdateSlice,
+  makeMesh,
+  shard,
+  stopGradient,
+} from "./ops.ts";
 export { leavesOf, type Mapped, mapTree, toHost, type Tree } from "./tree.ts";
 export * as random from "./random.ts";

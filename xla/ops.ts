@@ -4,6 +4,7 @@
  */
 import { tf } from "./tf.ts";
 import { activeCore, type Core } from "./core.ts";
+import { type Mesh, meshOf, shardingOf, type Spec } from "./mesh.ts";
 import { keepingTape } from "./tape.ts";
 
 type Start = number | tf.Tensor;
@@ -186,4 +187,29 @@ export function checkpoint<A extends tf.Tensor[]>(
     });
     return run(...args);
   };
+}
+
+/**
+ * A mesh over the first devices of the backend, with named axes: `makeMesh({ data: 2, model: 2 })`.
+ * @throws UserError where it takes more devices than there are (backends other than xla have one)
+ */
+export function makeMesh(axes: Readonly<Record<string, number>>): Mesh {
+  return meshOf(axes, activeCore()?.devices ?? 1);
+}
+
+/**
+ * `x` laid out over `mesh`: cut along the axes that `spec` names for its dimensions, whole on every device
+ * along the others. Outside `jit` the data are copied there; a compiled function that gets such a tensor
+ * runs on the whole mesh, partitioned by XLA. Inside `jit` it is a constraint on that partitioning.
+ * @throws RangeError where the spec does not fit the mesh or the shape
+ */
+export function shard<T extends tf.Tensor>(x: T, mesh: Mesh, spec: Spec): T {
+  const sharding = shardingOf(mesh, spec, x.shape);
+  const core = activeCore();
+  if (core === undefined) return tf.clone(x);
+  const run = tf.customGrad((input) => ({
+    value: core.shard(input as tf.Tensor, sharding),
+    gradFunc: (dy: tf.Tensor) => [core.shard(dy, sharding)],
+  }));
+  return run(x) as T;
 }

@@ -5,8 +5,11 @@
  */
 import { createHash } from "node:crypto";
 import * as path from "node:path";
+import { Dumps } from "./dump.ts";
+import { checkFits, memoryLimit, OutOfMemoryError } from "./memory.ts";
+import { PjrtError } from "./pjrt/api.ts";
 import type { Client } from "./pjrt/client.ts";
-import type { Executable } from "./pjrt/executable.ts";
+import type { Executable, MemoryPlan } from "./pjrt/executable.ts";
 import {
   type CompileOptions,
   CPU_FLAGS,
@@ -22,15 +25,25 @@ export interface ProgramStats {
   loaded: number;
 }
 
+/** What is known of a program beside its text. */
+export interface ProgramOptions {
+  /** The traced kernels, for dumps. */
+  ops?: readonly string[];
+  /** Devices that it runs on; 1 where left out. */
+  partitions?: number;
+  /** Which settings lower what it takes, for the error where memory runs out. */
+  hint?: string;
+}
+
 export class Programs {
   readonly stats: ProgramStats = { compiled: 0, loaded: 0 };
   readonly #client: Client;
   readonly #folder: string | undefined;
   readonly #identity: string;
   readonly #byText = new Map<string, Executable>();
-  readonly #dump = Deno.env.get("XLA_DUMP");
-  #options: CompileOptions = SINGLE_DEVICE;
-  #dumped = 0;
+  readonly #dumps = Dumps.fromEnvironment();
+  readonly #limit: number | undefined;
+  #flags: CompileOptions["flags"];
   #warned = false;
 
   /**
@@ -40,19 +53,71 @@ export class Programs {
   constructor(client: Client, identity: string, folder: string | undefined) {
     this.#client = client;
     this.#folder = folder;
-    if (client.platform === "cpu") this.#options = { ...SINGLE_DEVICE, flags: CPU_FLAGS };
+    this.#limit = memoryLimit(client);
+    if (client.platform === "cpu") this.#flags = CPU_FLAGS;
     const kinds = client.devices.map((device) => device.kind).join();
     this.#identity = [FORMAT, identity, client.platform, client.platformVersion, kinds, hostCpu()]
       .join("\n");
   }
 
-  /** The executable of a program's text, compiled at most once. */
-  get(text: string, name: string, ops: readonly string[] = []): Executable {
+  /**
+   * The executable of a program's text, compiled at most once.
+   * @throws OutOfMemoryError where its memory plan is larger than a device
+   */
+  get(text: string, name: string, options: ProgramOptions = {}): Executable {
     const known = this.#byText.get(text);
     if (known !== undefined) return known;
-    if (this.#dump !== undefined && this.#dump !== "") this.#write(text, name, ops);
-    const executable = this.#loadOrCompile(text, name, this.#options);
+    const { partitions = 1, hint } = options;
+    const executable = this.#dumps === undefined
+      ? this.#loadOrCompile(text, name, this.#compileOptions(partitions))
+      : this.#compileAndDump(this.#dumps, text, name, partitions, options.ops ?? []);
+    const plan = planOf(executable);
+    if (plan !== undefined) checkFits(name, plan, this.#limit, hint);
+    executable.onExhausted = (_, cause) => this.#exhausted(name, plan, hint, cause);
     this.#byText.set(text, executable);
+    return executable;
+  }
+
+  #compileOptions(partitions: number): CompileOptions {
+    if (partitions === 1 && this.#flags === undefined) return SINGLE_DEVICE;
+    return { numPartitions: partitions, ...(this.#flags && { flags: this.#flags }) };
+  }
+
+  #exhausted(
+    name: string,
+    plan: MemoryPlan | undefined,
+    hint: string | undefined,
+    cause: PjrtError,
+  ): Error {
+    const stats = this.#client.memoryStats();
+    return new OutOfMemoryError(name, {
+      ...(plan && { plan }),
+      ...(this.#limit !== undefined && { limit: this.#limit }),
+      ...(stats && { inUse: stats.bytesInUse }),
+      ...(hint !== undefined && { hint }),
+      detail: cause.detail,
+    }, cause);
+  }
+
+  #compileAndDump(
+    dumps: Dumps,
+    text: string,
+    name: string,
+    partitions: number,
+    ops: readonly string[],
+  ): Executable {
+    const dump = dumps.begin(text, name, ops);
+    const options = this.#compileOptions(partitions);
+    let executable: Executable;
+    try {
+      const flags = { ...options.flags, ...dump.flags };
+      executable = this.#client.compile(text, name, { ...options, flags });
+      this.stats.compiled++;
+    } catch (error) {
+      this.#warn(`no optimised program in the dump of ${name}`, error);
+      executable = this.#compile(text, name, options);
+    }
+    dump.finish(planOf(executable));
     return executable;
   }
 
@@ -61,7 +126,7 @@ export class Programs {
     const key = createHash("sha256").update(this.#identity).update("\0")
       .update(encodeCompileOptions(options)).update("\0").update(text).digest("hex");
     const file = path.join(this.#folder, key.slice(0, 2), `${key}.pjrt`);
-    const stored = this.#load(file, name);
+    const stored = this.#load(file, name, options.numPartitions);
     if (stored !== undefined) {
       this.stats.loaded++;
       return stored;
@@ -79,12 +144,12 @@ export class Programs {
       const unknown = /compile option|setting option/.test((error as Error).message);
       if (!unknown || options.flags === undefined) throw error;
       this.#warn("this plugin is slower than it could be", error);
-      this.#options = { numPartitions: options.numPartitions };
-      return this.#client.compile(text, name, this.#options);
+      this.#flags = undefined;
+      return this.#client.compile(text, name, { numPartitions: options.numPartitions });
     }
   }
 
-  #load(file: string, name: string): Executable | undefined {
+  #load(file: string, name: string, devices: number): Executable | undefined {
     let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = Deno.readFileSync(file);
@@ -98,7 +163,7 @@ export class Programs {
       if (bytes.length < 32 || !sum.equals(bytes.subarray(0, 32))) {
         throw new Error("its checksum does not match");
       }
-      return this.#client.deserialize(body, name);
+      return this.#client.deserialize(body, name, devices);
     } catch (error) {
       console.warn(
         `warning: dropping the cached program '${file}': ${(error as Error).message}`,
@@ -133,14 +198,15 @@ export class Programs {
     this.#warned = true;
     console.warn(`warning: ${what}: ${(error as Error).message}`);
   }
+}
 
-  /** `XLA_DUMP=folder`: the traced kernels and the StableHLO of every program compiled. */
-  #write(text: string, name: string, ops: readonly string[]): void {
-    const number = String(this.#dumped++).padStart(4, "0");
-    const base = path.join(this.#dump!, `${number}-${name.replace(/[^\w.-]+/g, "_")}`);
-    Deno.mkdirSync(this.#dump!, { recursive: true });
-    Deno.writeTextFileSync(`${base}.mlir`, text);
-    if (ops.length > 0) Deno.writeTextFileSync(`${base}.ops.txt`, ops.join("\n") + "\n");
+/** The memory plan, where the plugin tells it. */
+function planOf(executable: Executable): MemoryPlan | undefined {
+  try {
+    return executable.memoryPlan();
+  } catch (error) {
+    if (error instanceof PjrtError && error.code === "UNIMPLEMENTED") return undefined;
+    throw error;
   }
 }
 

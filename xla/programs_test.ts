@@ -94,16 +94,27 @@ cacheTest("a folder that cannot be written costs a warning, not the result", (fo
   assert.equal(warnings.length, 1);
 });
 
-cacheTest("XLA_DUMP writes the traced kernels and the StableHLO", (folder) => {
-  Deno.env.set("XLA_DUMP", folder);
-  try {
-    new Programs(client!, "plugin", undefined).get(TEXT, "my step", ["Add float32[] -> float32[]"]);
-  } finally {
-    Deno.env.delete("XLA_DUMP");
-  }
-  assert.deepEqual(files(folder).map((file) => file.slice(folder.length + 1)).sort(), [
-    "0000-my_step.mlir",
-    "0000-my_step.ops.txt",
-  ]);
-  assert.equal(Deno.readTextFileSync(`${folder}/0000-my_step.mlir`), TEXT);
-});
+cacheTest(
+  "XLA_DUMP writes the traced kernels, the StableHLO, the optimised program and its memory plan",
+  (folder) => {
+    Deno.env.set("XLA_DUMP", folder);
+    try {
+      new Programs(client!, "plugin", undefined).get(TEXT, "my step", {
+        ops: ["Add float32[] -> float32[]"],
+      });
+    } finally {
+      Deno.env.delete("XLA_DUMP");
+    }
+    assert.deepEqual(files(folder).map((file) => file.slice(folder.length + 1)).sort(), [
+      "0000-my_step.memory.txt",
+      "0000-my_step.mlir",
+      "0000-my_step.ops.txt",
+      "0000-my_step.optimized.hlo",
+    ]);
+    const read = (ending: string) => Deno.readTextFileSync(`${folder}/0000-my_step.${ending}`);
+    assert.equal(read("mlir"), TEXT);
+    assert.equal(read("ops.txt"), "Add float32[] -> float32[]\n");
+    assert.match(read("optimized.hlo"), /^HloModule m.*is_scheduled=true/);
+    assert.match(read("memory.txt"), /\(arguments 4 bytes, results 4 bytes, .*\narguments 4\n/);
+  },
+);

@@ -5,6 +5,7 @@
 import { tf } from "./tf.ts";
 import { Builder, type TensorType, type Value } from "./hlo/mod.ts";
 import type { Entry } from "./entry.ts";
+import { type Mesh, meshText, type Sharding, shardingOf } from "./mesh.ts";
 import { typeOf } from "./tree.ts";
 
 /** Host values of up to this many elements are written into the program; larger ones are arguments. */
@@ -29,6 +30,10 @@ export class Trace {
   readonly ops: string[] = [];
   /** For each open region, the tensors it uses that may come from outside of it. */
   readonly #captured: Set<tf.Tensor>[] = [];
+  /** The mesh that the program runs on; one device where undefined. */
+  #mesh: Mesh | undefined;
+  /** Layouts on the mesh that values of the program are known to have, by their names. */
+  readonly #shardings = new Map<string, Sharding>();
   #open = [0];
   #nextScope = 1;
   #closed = false;
@@ -71,6 +76,34 @@ export class Trace {
     for (const set of this.#captured) set.add(tensor);
   }
 
+  get mesh(): Mesh | undefined {
+    return this.#mesh;
+  }
+
+  /** Makes the program one over `mesh`; all its shardings must be of the same. */
+  useMesh(mesh: Mesh): void {
+    if (this.#mesh !== undefined && meshText(this.#mesh) !== meshText(mesh)) {
+      throw new Error(
+        `jit '${this.name}': tensors on two meshes, ${meshText(this.#mesh)} and ${
+          meshText(mesh)
+        }; ` +
+          `move them to one with shard()`,
+      );
+    }
+    this.#mesh ??= mesh;
+  }
+
+  /** Notes the layout of a value: an argument's, or one that was asked for. */
+  setSharding(value: Value, sharding: Sharding): void {
+    this.useMesh(sharding.mesh);
+    this.#shardings.set(value.id, sharding);
+  }
+
+  /** The layout of a value on the mesh where it is known, else one copy a device. */
+  shardingOf(value: Value): Sharding {
+    return this.#shardings.get(value.id) ?? shardingOf(this.#mesh!, [], value.type.shape);
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -105,9 +138,12 @@ export class Trace {
     let value = this.#arguments.get(key);
     if (value === undefined) {
       const argument = this.builder.argumentTypes.length;
-      value = this.builder.argument({ shape: [...info.shape], dtype: entry.hlo });
+      // The data keep the shape they were made with; a tensor may be another view of them.
+      const shape = entry.shards === undefined ? info.shape : entry.shape;
+      value = this.builder.argument({ shape: [...shape], dtype: entry.hlo });
       this.#arguments.set(key, value);
       if (variable === undefined) entry.holds++;
+      if (entry.shards !== undefined) this.setSharding(value, entry.shards.sharding);
       this.hoisted.push({ argument, entry, variable });
     }
     return value;

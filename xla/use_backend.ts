@@ -8,6 +8,7 @@ import { registerKernels, XlaBackend } from "./backend.ts";
 import { setCore } from "./core.ts";
 import "./gradients.ts";
 import { XlaCore } from "./jit.ts";
+import { type DeviceMemory, memoryLimit } from "./memory.ts";
 import { Client } from "./pjrt/client.ts";
 import { Plugin } from "./pjrt/api.ts";
 import { cacheFolder, cpuPlugin, pluginAt, type PluginFile } from "./plugin.ts";
@@ -38,7 +39,7 @@ export async function useBackend(
   options: { cpuDevices?: number } = {},
 ): Promise<BackendInfo> {
   // One device by default: the plugin starts a thread for each, and more threads than cores cost speed.
-  const devices = options.cpuDevices ?? 1;
+  const devices = options.cpuDevices ?? cpuDevices();
   if (spec === undefined) {
     try {
       return await useXla("xla:cpu", devices);
@@ -73,6 +74,18 @@ export async function prepareBackend(): Promise<"xla" | "wasm"> {
 
 function withoutXla(why: UserError): string {
   return `using tfjs's wasm backend, which is slower: ${why.message}`;
+}
+
+/** Devices that the CPU plugin shows: `XLA_CPU_DEVICES`, else one. */
+function cpuDevices(): number {
+  const set = Deno.env.get("XLA_CPU_DEVICES");
+  if (set === undefined || set === "") return 1;
+  if (!/^[1-9]\d{0,2}$/.test(set)) {
+    throw new UserError(`XLA_CPU_DEVICES: '${set}' is no number of devices; take 1 to 999`, {
+      exitCode: 2,
+    });
+  }
+  return Number(set);
 }
 
 const NAMES = ["xla", "xla:cpu", "wasm", "cpu"];
@@ -133,6 +146,27 @@ function startXla(file: PluginFile, options: Record<string, number>): XlaBackend
   const client = new Client(openPlugin(file), options);
   const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
   return new XlaBackend(client, programs);
+}
+
+/**
+ * The memory of each device of the active backend, in bytes.
+ * @returns one entry a device; the host's tensors for tfjs's own backends
+ */
+export function deviceMemory(): DeviceMemory[] {
+  const tensors = tf.memory().numBytes;
+  const client = xlaBackend()?.client;
+  if (client === undefined) return [{ device: 0, kind: tf.getBackend(), inUse: tensors }];
+  const limit = memoryLimit(client);
+  return client.devices.map(({ kind }, device) => {
+    const stats = client.memoryStats(device);
+    return {
+      device,
+      kind,
+      inUse: stats?.bytesInUse ?? tensors,
+      ...(stats?.peakBytes !== undefined && { peak: stats.peakBytes }),
+      ...(limit !== undefined && { limit }),
+    };
+  });
 }
 
 /** The active xla backend's internals, for benchmarks and tests; undefined on other backends. */

@@ -274,6 +274,15 @@ export class Builder extends MovementBuilder {
     );
   }
 
+  /** `x` laid out over the mesh `@mesh` as `sharding` says, such as `[{"data"}, {}]` (Shardy). */
+  shardingConstraint(x: Value, sharding: string): Value {
+    return this.short(
+      `sdy.sharding_constraint ${x.id} <@mesh, ${sharding}>`,
+      typeText(x.type),
+      x.type,
+    );
+  }
+
   /** A call of a function the runtime knows by name. */
   customCall(
     target: string,

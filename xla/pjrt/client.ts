@@ -184,18 +184,21 @@ export class Client {
       compile_options_size: BigInt(proto.length),
     });
     this.plugin.call("Client_Compile", args, `compiling ${name}`);
-    return new Executable(this, args.get("executable"), name);
+    return new Executable(this, args.get("executable"), name, options.numPartitions);
   }
 
-  /** Loads what {@link Executable.serialize} wrote, for the same plugin and kind of device. */
-  deserialize(bytes: Uint8Array<ArrayBuffer>, name: string): Executable {
+  /**
+   * Loads what {@link Executable.serialize} wrote, for the same plugin and kind of device.
+   * @param devices that the program was compiled for
+   */
+  deserialize(bytes: Uint8Array<ArrayBuffer>, name: string, devices = 1): Executable {
     const args = new Struct("Executable_DeserializeAndLoad_Args", {
       client: this.handle,
       serialized_executable: bytes,
       serialized_executable_size: BigInt(bytes.length),
     });
     this.plugin.call("Executable_DeserializeAndLoad", args, `loading the compiled ${name}`);
-    return new Executable(this, args.get("loaded_executable"), name);
+    return new Executable(this, args.get("loaded_executable"), name, devices);
   }
 
   /** Bytes in use and the limit, where the platform reports them. */

@@ -2,7 +2,7 @@
  * A compiled program on its device. Everything a call needs is laid out in memory once, so that a
  * dispatch writes the argument addresses, makes one foreign call and reads the result addresses.
  */
-import { addressOf, bytesAt, Struct } from "./api.ts";
+import { addressOf, bytesAt, PjrtError, Struct } from "./api.ts";
 import type { BufferHandle, Client } from "./client.ts";
 
 /** What a program needs on the device, in bytes, as the compiler planned it. */
@@ -18,23 +18,29 @@ export interface MemoryPlan {
 export class Executable {
   readonly name: string;
   readonly numOutputs: number;
+  /** Makes the error for a device that ran out of memory; the plugin's own where left out. */
+  onExhausted: ((executable: Executable, cause: PjrtError) => Error) | undefined;
   readonly #client: Client;
   readonly #loaded: bigint;
-  /** Addresses of the result buffers of the last call, in order. */
+  /** Devices that it runs on, the client's first. */
+  readonly devices: number;
+  /** Addresses of the result buffers of the last call on the first device, in order. */
   readonly outputs: BigUint64Array<ArrayBuffer>;
+  readonly #outputs: readonly BigUint64Array<ArrayBuffer>[];
   readonly #options = new Struct("ExecuteOptions");
   readonly #args: Struct<"LoadedExecutable_Execute_Args">;
   readonly #argsBytes: Uint8Array<ArrayBuffer>;
   readonly #execute: Deno.UnsafeFnPointer<
     { readonly parameters: readonly ["buffer"]; readonly result: "pointer" }
   >;
-  #inputs = new BigUint64Array(0);
+  #inputs: BigUint64Array<ArrayBuffer>[] = [];
   #kept: ArrayBufferView[] = [];
 
-  constructor(client: Client, loaded: bigint, name: string) {
+  constructor(client: Client, loaded: bigint, name: string, devices = 1) {
     this.#client = client;
     this.#loaded = loaded;
     this.name = name;
+    this.devices = devices;
     this.numOutputs = this.#withExecutable((executable) =>
       Number(
         client.plugin.call(
@@ -44,29 +50,41 @@ export class Executable {
         ).get("num_outputs"),
       )
     );
-    this.outputs = new BigUint64Array(Math.max(1, this.numOutputs));
-    const outputLists = BigUint64Array.of(addressOf(this.outputs));
+    this.#outputs = Array.from(
+      { length: devices },
+      () => new BigUint64Array(Math.max(1, this.numOutputs)),
+    );
+    this.outputs = this.#outputs[0]!;
+    const outputLists = BigUint64Array.from(this.#outputs, addressOf);
     this.#args = new Struct("LoadedExecutable_Execute_Args", {
       executable: loaded,
       options: this.#options.bytes,
-      num_devices: 1n,
+      num_devices: BigInt(devices),
       output_lists: outputLists,
     });
     this.#argsBytes = this.#args.bytes;
     this.#execute = client.plugin.fn("LoadedExecutable_Execute");
   }
 
-  /** The argument list for calls with `count` arguments: write addresses into it, then `run`. */
-  inputs(count: number): BigUint64Array<ArrayBuffer> {
-    if (this.#inputs.length !== count || this.#kept.length === 0) {
-      this.#inputs = new BigUint64Array(count);
-      const list = count === 0 ? new BigUint64Array(1) : this.#inputs;
-      const lists = BigUint64Array.of(addressOf(list));
-      this.#kept = [list, lists];
-      this.#args.set("argument_lists", lists);
+  /**
+   * The argument list of a device for calls with `count` arguments: write addresses into it (into every
+   * device's), then `run`.
+   */
+  inputs(count: number, device = 0): BigUint64Array<ArrayBuffer> {
+    if (this.#kept.length === 0 || this.#inputs[0]!.length !== count) {
+      this.#inputs = Array.from({ length: this.devices }, () => new BigUint64Array(count));
+      const lists = count === 0 ? this.#inputs.map(() => new BigUint64Array(1)) : this.#inputs;
+      const table = BigUint64Array.from(lists, addressOf);
+      this.#kept = [...lists, table];
+      this.#args.set("argument_lists", table);
       this.#args.set("num_args", BigInt(count));
     }
-    return this.#inputs;
+    return this.#inputs[device]!;
+  }
+
+  /** As {@link outputs}, on another device. */
+  outputsOf(device: number): BigUint64Array<ArrayBuffer> {
+    return this.#outputs[device]!;
   }
 
   /**
@@ -77,7 +95,17 @@ export class Executable {
   run(keep?: readonly number[]): void {
     if (keep !== undefined && keep.length > 0) return this.#runKeeping(keep);
     const error = this.#execute.call(this.#argsBytes);
-    if (error !== null) this.#client.plugin.check(error, `running ${this.name}`);
+    if (error !== null) this.#fail(error);
+  }
+
+  #fail(error: Deno.PointerObject): never {
+    try {
+      this.#client.plugin.check(error, `running ${this.name}`);
+    } catch (cause) {
+      if (!(cause instanceof PjrtError) || cause.code !== "RESOURCE_EXHAUSTED") throw cause;
+      throw this.onExhausted?.(this, cause) ?? cause;
+    }
+    throw new Error(`running ${this.name} failed without an error`);
   }
 
   #runKeeping(keep: readonly number[]): void {

@@ -55,7 +55,8 @@ export function encodeCompileOptions(options: CompileOptions): Uint8Array<ArrayB
       (_, i) => message(3, message(1, varint(i))),
     ).flat();
     const assignment = [...integer(1, 1), ...integer(2, partitions), ...devices];
-    build.push(...integer(6, 1), ...message(9, assignment));
+    // use_spmd_partitioning, device_assignment, use_shardy_partitioner
+    build.push(...integer(6, 1), ...message(9, assignment), ...integer(19, 1));
   }
   const flags = Object.entries(options.flags ?? {}).flatMap(([name, value]) =>
     // map<string, OptionOverrideProto> env_option_overrides
