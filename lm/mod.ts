@@ -34,3 +34,4 @@ export {
 export { SafetensorsFile } from "./safetensors.ts";
 export { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 export { type PromptAndResponse, Scorer, type ScorerModel, type ScorerOptions } from "./score.ts";
+export { meshFor, type Parallelism, parameterSpec, shardBatch, shardParams } from "./sharding.ts";

@@ -192,6 +192,8 @@ function decodeLoop(
   return { caches: end.caches, output: { ids, logProbs: end.logProbs, values: end.values } };
 }
 
+const MEMORY_HINT = "fewer slots, a smaller maxNewTokens, or shorter prompts";
+
 function makePrograms(shape: GeneratorShape) {
   const pack = jit((params: Pair<Params>): Pair<PackedModel> => {
     const policy = packModel(shape.policy, params.policy, "logits");
@@ -217,7 +219,7 @@ function makePrograms(shape: GeneratorShape) {
         ? { policy }
         : { policy, value: fill(shape.value, models.value!, caches.value!) };
     },
-    { name: "prefill", donate: [1] },
+    { name: "prefill", donate: [1], memoryHint: MEMORY_HINT },
   );
 
   const decoders = new Map<string, ReturnType<typeof makeDecoder>>();
@@ -232,7 +234,7 @@ function makePrograms(shape: GeneratorShape) {
         clock: tf.Tensor1D,
         stopTable: tf.Tensor1D,
       ) => decodeLoop(shape, kind, models, caches, ints, floats, uniforms, clock, stopTable),
-      { name: "decode", donate: [0] },
+      { name: "decode", donate: [0], memoryHint: MEMORY_HINT },
     );
 
   const grown = (caches: LayerCache[], more: number): LayerCache[] =>
@@ -248,6 +250,7 @@ function makePrograms(shape: GeneratorShape) {
     {
       name: "grow",
       donate: [0],
+      memoryHint: MEMORY_HINT,
     },
   );
 

@@ -53,7 +53,7 @@ export class Scorer {
     const { config } = model;
     this.#program = jit(
       (params: Params, ids: tf.Tensor2D) => tokenLogProbs(config, params, ids),
-      { name: "score" },
+      { name: "score", memoryHint: "a smaller batchSize or batchTokens of the scorer" },
     );
   }
 

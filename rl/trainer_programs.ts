@@ -73,14 +73,15 @@ export function programs(objective: Objective, adam: AdamOptions) {
     return { state: next, norms: tf.stack(norms) };
   };
   const name = objective.name;
+  const memoryHint = "a smaller microBatch, shorter sequences (maxNewTokens), or a smaller model";
   const whole = jit(
     (state: TrainingState, constants: Models, batch: BatchTensors, hyper: Hyper) => {
       const { grads, sums } = gradients(state.models, constants, batch);
       return { ...update(state, grads, hyper), sums };
     },
-    { name: `${name}.step`, donate: [0] },
+    { name: `${name}.step`, donate: [0], memoryHint },
   );
-  const first = jit(gradients, { name: `${name}.gradients` });
+  const first = jit(gradients, { name: `${name}.gradients`, memoryHint });
   const further = jit(
     (acc: Accumulated, models: Models, constants: Models, batch: BatchTensors): Accumulated => {
       const { grads, sums } = gradients(models, constants, batch);
@@ -90,11 +91,11 @@ export function programs(objective: Objective, adam: AdamOptions) {
         sums: acc.sums.add(sums),
       };
     },
-    { name: `${name}.accumulate`, donate: [0] },
+    { name: `${name}.accumulate`, donate: [0], memoryHint },
   );
   const apply = jit(
     (state: TrainingState, grads: Models, hyper: Hyper) => update(state, grads, hyper),
-    { name: `${name}.update`, donate: [0, 1] },
+    { name: `${name}.update`, donate: [0, 1], memoryHint },
   );
 
   const withBatch = <R>(batch: Batch, body: (tensors: BatchTensors) => R): R => {
