@@ -5,6 +5,7 @@
  */
 import { Command } from "@commander-js/extra-typings";
 import { CommanderError } from "commander";
+import { doctorCommand } from "./cli/doctor.ts";
 import { pipelineCommand } from "./cli/pipeline.ts";
 import { stageCommand } from "./cli/stage.ts";
 import { statusCommand } from "./cli/status.ts";
@@ -26,6 +27,7 @@ async function main(args: string[]): Promise<void> {
     storeCommand(),
     stageCommand(program),
     statusCommand(),
+    doctorCommand(),
   ];
   for (const each of commands) {
     each.copyInheritedSettings(root);

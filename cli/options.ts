@@ -37,5 +37,6 @@ export const store = [
 /** The option that names what tensors run on. */
 export const backend = [
   "--backend <name>",
-  "tensors on xla, wasm, cpu or a PJRT plugin's file (default: OREO_BACKEND, else xla where it runs)",
+  "tensors on xla, xla:cpu, xla:cuda, tensorflow, webgpu, wasm, cpu or a PJRT plugin's file " +
+  "(default: OREO_BACKEND, else xla where it runs)",
 ] as const;

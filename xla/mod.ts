@@ -11,6 +11,13 @@ export {
   prepareBackend,
   useBackend,
 } from "./use_backend.ts";
+export {
+  type Examination,
+  examinationText,
+  examineBackends,
+  type Finding,
+  requireUsable,
+} from "./doctor.ts";
 export { type Compiled, jit, type JitOptions } from "./compile.ts";
 export { type DeviceMemory, OutOfMemoryError } from "./memory.ts";
 export type { MemoryPlan } from "./pjrt/executable.ts";

@@ -48,6 +48,32 @@ export function pluginAt(file: string): PluginFile {
   };
 }
 
+/** Where the CPU plugin is, or will be once it is fetched. */
+export function cpuPluginPlace(): PluginFile & { fetched: boolean } {
+  const file = cpuPluginFile();
+  return { ...file, fetched: isFile(file.path) };
+}
+
+function cpuPluginFile(): PluginFile {
+  const home = path.join(cacheFolder(), "plugins", `cpu-${CPU_PLUGIN.sha256.slice(0, 16)}`);
+  return { path: path.join(home, CPU_PLUGIN.library), identity: `sha256:${CPU_PLUGIN.sha256}` };
+}
+
+/** @throws UserError where no CPU plugin is made for this machine, or pip is missing to fetch it */
+export async function checkCanFetch(): Promise<void> {
+  checkMachine();
+  await requirePip();
+}
+
+function checkMachine(): void {
+  const { os, arch } = Deno.build;
+  if (os !== "linux" || arch !== "x86_64") {
+    throw new UserError(
+      `the XLA CPU plugin exists for Linux on x86-64 only, this is ${os} ${arch}`,
+    );
+  }
+}
+
 /**
  * The CPU plugin, fetched if it is not in the cache yet.
  * @param say gets the progress, a line at a time
@@ -56,19 +82,12 @@ export function pluginAt(file: string): PluginFile {
 export async function cpuPlugin(
   say: (line: string) => void = (line) => console.error(line),
 ): Promise<PluginFile> {
-  const { os, arch } = Deno.build;
-  if (os !== "linux" || arch !== "x86_64") {
-    throw new UserError(
-      `the XLA CPU plugin exists for Linux on x86-64 only, this is ${os} ${arch}`,
-    );
-  }
-  const home = path.join(cacheFolder(), "plugins", `cpu-${CPU_PLUGIN.sha256.slice(0, 16)}`);
-  const file = {
-    path: path.join(home, CPU_PLUGIN.library),
-    identity: `sha256:${CPU_PLUGIN.sha256}`,
-  };
+  checkMachine();
+  const file = cpuPluginFile();
+  const home = path.dirname(file.path);
   try {
     if (!isFile(file.path)) await fetchCpuPlugin(home, say);
+    return file;
   } catch (error) {
     // Errors of the file system have a code: a folder that cannot be written, a full disk.
     if (!(error instanceof Error && "code" in error)) throw error;
@@ -77,7 +96,6 @@ export async function cpuPlugin(
       { cause: error },
     );
   }
-  return file;
 }
 
 async function fetchCpuPlugin(home: string, say: (line: string) => void): Promise<void> {

@@ -10,12 +10,14 @@ import "./gradients.ts";
 import { XlaCore } from "./jit.ts";
 import { type DeviceMemory, memoryLimit } from "./memory.ts";
 import { Client } from "./pjrt/client.ts";
+import { cudaPlugin, hasNvidiaDriver } from "./cuda.ts";
+import { useOfficial } from "./official.ts";
 import { Plugin } from "./pjrt/api.ts";
 import { cacheFolder, cpuPlugin, pluginAt, type PluginFile } from "./plugin.ts";
 import { Programs } from "./programs.ts";
 
 export interface BackendInfo {
-  /** The tfjs backend's name: xla, wasm or cpu. */
+  /** The tfjs backend's name: xla, tensorflow, webgpu, wasm or cpu. */
   name: string;
   /** What it runs on, as the plugin says (cpu, cuda), or `host` for tfjs's own backends. */
   platform: string;
@@ -29,10 +31,12 @@ let started: { spec: string; backend: XlaBackend } | undefined;
 
 /**
  * Makes a backend active and says which one it is.
- * @param spec `xla` or `xla:cpu` (the CPU plugin), a path to a PJRT plugin, `wasm` or `cpu`. Where
- *   undefined: xla, or wasm with one printed line of reason where xla cannot be had.
- * @param options.cpuDevices how many devices the CPU plugin shows, for tests of sharding
- * @throws UserError for an unknown name and, where `spec` is given, for a plugin that does not load
+ * @param spec one of {@link BACKENDS} or a path to a PJRT plugin. `xla` is CUDA where its plugin is
+ *   found, else the CPU plugin. Where undefined: as `xla`, or wasm with one printed line of reason where
+ *   xla cannot be had.
+ * @param options.cpuDevices how many devices the CPU plugin shows, for sharding without GPUs; by default
+ *   `XLA_CPU_DEVICES`, else 1
+ * @throws UserError for an unknown name and, where `spec` is given, for a backend that does not start
  */
 export async function useBackend(
   spec?: string,
@@ -42,7 +46,7 @@ export async function useBackend(
   const devices = options.cpuDevices ?? cpuDevices();
   if (spec === undefined) {
     try {
-      return await useXla("xla:cpu", devices);
+      return await useXla("xla", devices);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       console.error(withoutXla(error));
@@ -51,7 +55,10 @@ export async function useBackend(
   }
   checkBackend(spec);
   if (spec === "cpu" || spec === "wasm") return await useTfjs(spec);
-  if (spec === "xla" || spec === "xla:cpu") return await useXla("xla:cpu", devices);
+  if (spec === "tensorflow" || spec === "webgpu") {
+    await useOfficial(spec);
+    return { name: spec, platform: spec, devices: 1 };
+  }
   return await useXla(spec, devices);
 }
 
@@ -63,7 +70,7 @@ export async function useBackend(
  */
 export async function prepareBackend(): Promise<"xla" | "wasm"> {
   try {
-    openPlugin(await cpuPlugin());
+    openPlugin((await resolveXla("xla")).file);
     return "xla";
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -88,7 +95,16 @@ function cpuDevices(): number {
   return Number(set);
 }
 
-const NAMES = ["xla", "xla:cpu", "wasm", "cpu"];
+/** Names that `useBackend` takes, beside paths of PJRT plugins. */
+export const BACKENDS = [
+  "xla",
+  "xla:cpu",
+  "xla:cuda",
+  "tensorflow",
+  "webgpu",
+  "wasm",
+  "cpu",
+] as const;
 
 /**
  * Says early whether `useBackend` can know what `spec` means: a plugin given by its path is opened,
@@ -97,19 +113,20 @@ const NAMES = ["xla", "xla:cpu", "wasm", "cpu"];
  * @throws UserError (wrong use) for an unknown name, and for a file that is no PJRT plugin
  */
 export function checkBackend(spec: string): void {
-  if (NAMES.includes(spec)) return;
+  if ((BACKENDS as readonly string[]).includes(spec)) return;
   if (spec.includes("/") || spec.endsWith(".so")) {
     openPlugin(pluginAt(spec));
     return;
   }
-  const { message } = unknownName("backend", spec, NAMES);
+  const { message } = unknownName("backend", spec, BACKENDS);
   throw new UserError(`${message}, or a path to a PJRT plugin`, { exitCode: 2 });
 }
 
 const opened = new Map<string, Plugin>();
 
 /** The plugin in a file; a process starts each only once. */
-function openPlugin({ path }: PluginFile): Plugin {
+export function openPlugin({ path }: PluginFile): Plugin {
+  quietLogs();
   const plugin = opened.get(path) ?? Plugin.open(path);
   opened.set(path, plugin);
   return plugin;
@@ -121,18 +138,35 @@ async function useTfjs(name: "cpu" | "wasm"): Promise<BackendInfo> {
   return { name, platform: "host", devices: 1 };
 }
 
-async function useXla(spec: string, devices: number): Promise<BackendInfo> {
+/** The plugin that a name or path stands for, and its own name: `xla:cpu`, `xla:cuda` or the path. */
+async function resolveXla(spec: string): Promise<{ spec: string; file: PluginFile }> {
+  if (spec === "xla:cuda") return { spec, file: await cudaPlugin() };
+  if (spec === "xla" && hasNvidiaDriver()) {
+    try {
+      return { spec: "xla:cuda", file: await cudaPlugin() };
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      console.error(`using the CPU: ${error.message}`);
+    }
+  }
+  return spec === "xla" || spec === "xla:cpu"
+    ? { spec: "xla:cpu", file: await cpuPlugin() }
+    : { spec, file: pluginAt(spec) };
+}
+
+async function useXla(wanted: string, devices: number): Promise<BackendInfo> {
+  // Where one runs already, `xla` means that one.
+  const resolved = wanted === "xla" && started !== undefined ? undefined : await resolveXla(wanted);
   if (started === undefined) {
-    const backend = spec === "xla:cpu"
-      ? startXla(await cpuPlugin(), { cpu_device_count: devices })
-      : startXla(pluginAt(spec), {});
+    const { spec, file } = resolved!;
+    const backend = startXla(file, spec === "xla:cpu" ? { cpu_device_count: devices } : {});
     started = { spec, backend };
     registerKernels();
     tf.registerBackend("xla", () => backend, 0);
     setCore(new XlaCore(backend));
-  } else if (started.spec !== spec) {
+  } else if (resolved !== undefined && started.spec !== resolved.spec) {
     throw new UserError(
-      `backend '${spec}': this process already runs '${started.spec}'; start another process for it`,
+      `backend '${wanted}': this process already runs '${started.spec}'; start another process for it`,
       { exitCode: 2 },
     );
   }
@@ -142,7 +176,6 @@ async function useXla(spec: string, devices: number): Promise<BackendInfo> {
 }
 
 function startXla(file: PluginFile, options: Record<string, number>): XlaBackend {
-  quietLogs();
   const client = new Client(openPlugin(file), options);
   const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
   return new XlaBackend(client, programs);

@@ -217,6 +217,13 @@ export class Plugin {
     this.fn("Error_Message").call(message.bytes);
     const detail = textAt(message.get("message"), message.get("message_size"));
     this.fn("Error_Destroy").call(new Struct("Error_Destroy_Args", { error: pointer }).bytes);
+    // A plugin refuses argument structs that lack fields which it knows and this program does not.
+    if (this.version.minor > PJRT_API_MINOR && /Unexpected PJRT_\w+ size/.test(detail)) {
+      throw new UserError(
+        `${action}: the PJRT plugin '${this.path}' speaks PJRT ${this.version.major}.${this.version.minor}, newer than this program's ` +
+          `${PJRT_API_MAJOR}.${PJRT_API_MINOR}, and no longer understands it (${detail}); take an older plugin`,
+      );
+    }
     throw new PjrtError(action, ERROR_CODES[number] ?? `code ${number}`, detail);
   }
 }

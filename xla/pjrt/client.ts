@@ -157,6 +157,12 @@ export class Client {
     );
   }
 
+  /** Ends the client; its buffers and programs must not be used afterwards. */
+  destroy(): void {
+    const args = new Struct("Client_Destroy_Args", { client: this.handle });
+    this.plugin.call("Client_Destroy", args, "ending a client");
+  }
+
   destroyBuffer(buffer: BufferHandle): void {
     this.#destroyArgs[2] = buffer;
     const error = this.#destroy(this.#destroyArgs);

@@ -159,8 +159,44 @@ Deno.test("a plugin of another PJRT version, or without a function, is refused b
   }
 });
 
+Deno.test("a newer plugin that refuses our structs is named with both versions", () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const source = `${folder}/newer.c`;
+    Deno.writeTextFileSync(
+      source,
+      `#include <stddef.h>
+       #include <string.h>
+       static const char *text = "Unexpected PJRT_Plugin_Initialize_Args size: expected 24, got 16.";
+       static void destroy(void *args) {}
+       static void message(void *args) { ((const char **)args)[3] = text; ((size_t *)args)[4] = strlen(text); }
+       static void *code(void *args) { ((int *)args)[6] = 3; return 0; }
+       static void *initialize(void *args) { static int error; return &error; }
+       struct { size_t size; void *ext; size_t vsize; void *vext; int major, minor; void *fns[4]; }
+         api = { 72, 0, 24, 0, 0, 99, { destroy, message, code, initialize } };
+       void *GetPjrtApi(void) { return &api; }`,
+    );
+    const args = ["-shared", "-fPIC", "-o", `${folder}/newer.so`, source];
+    try {
+      assert.ok(new Deno.Command("cc", { args }).outputSync().success);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) {
+        return console.log("no C compiler here: not tried");
+      }
+      throw error;
+    }
+    assert.throws(
+      () => Plugin.open(`${folder}/newer.so`),
+      /speaks PJRT 0\.99, newer than this program's 0\.81, and no longer understands it \(Unexpected/,
+    );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
 Deno.test("compile options are the smallest proto that works", () => {
   assert.deepEqual([...encodeCompileOptions({ numPartitions: 1 })], [0x1a, 4, 0x20, 1, 0x28, 1]);
   const four = [...encodeCompileOptions({ numPartitions: 4 })];
   assert.deepEqual(four.slice(0, 8), [0x1a, four.length - 2, 0x20, 1, 0x28, 4, 0x30, 1]);
+  assert.deepEqual(four.slice(-3), [0x98, 0x01, 1], "Shardy partitions it");
 });
