@@ -1,38 +1,140 @@
 /**
- * The engine against JAX and tfjs's wasm backend, in one run: matrix product, dispatch, a whole train
- * step and a decode loop. Peer and project take turns, so that a busy moment hits both; each figure is
- * the median over the rounds, the ratio is speed against JAX (above 1: we are faster).
+ * The engine against JAX and tfjs's wasm backend, in one run. Peer and project take turns, so that a busy
+ * moment hits both; each figure is the median over the rounds, the ratio is speed against the peer (above
+ * 1: we are faster). The geometric mean is over every case but the cost of a dispatch and of compiling,
+ * which have tables of their own. BENCH_CASES, a regular expression on names, limits the cases.
  */
 import { join } from "node:path";
-import { jit, tf, useBackend } from "../xla/mod.ts";
-import { Generator, hiddenStates, initParams, logits, parseConfig } from "../lm/mod.ts";
-import { adamInit, type AdamState, adamStep, adamUpdate } from "../rl/mod.ts";
+import { useBackend } from "../xla/mod.ts";
+import {
+  adamW,
+  attention,
+  crossEntropy,
+  decode,
+  dispatch,
+  layerNorm,
+  matmul,
+  type ModelSize,
+  softmax,
+  type Timed,
+  trainStep,
+} from "./engine_cases.ts";
 import { median, type Peer, pythonEnvironment, startPeer } from "./peer.ts";
-import { printTable, type Row } from "./table.ts";
+import { geometricMean, printTable, type Row } from "./table.ts";
 
-const model = { hidden: 256, layers: 4, heads: 8, kvHeads: 4, ffn: 704, vocab: 512 };
-const trainShape = { batch: 16, length: 256 };
+const small = { hidden: 256, layers: 4, heads: 8, kvHeads: 4, ffn: 704, vocab: 512 };
+const large = { hidden: 512, layers: 8, heads: 8, kvHeads: 4, ffn: 1408, vocab: 4096 };
+const smallBatch = { batch: 16, length: 256 };
+const largeBatch = { batch: 4, length: 256 };
 const decodeShape = { batch: 16, newTokens: 128 };
 
-const config = parseConfig({
-  model_type: "qwen2",
-  vocab_size: model.vocab,
-  hidden_size: model.hidden,
-  intermediate_size: model.ffn,
-  num_hidden_layers: model.layers,
-  num_attention_heads: model.heads,
-  num_key_value_heads: model.kvHeads,
-  max_position_embeddings: 512,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: true,
-});
+interface Case {
+  readonly name: string;
+  readonly unit: string;
+  readonly make: () => Timed;
+  /** The peer's ways of doing the same; the best counts. */
+  readonly requests: readonly Record<string, unknown>[];
+  /** What is printed, from the seconds of one unit of work. */
+  readonly figure: (seconds: number) => number;
+  readonly rounds?: number;
+}
 
-/** Runs `ours` and the peer's `requests` (the best of them counts) in turns; seconds of one unit. */
+const milliseconds = (s: number) => s * 1e3;
+const microseconds = (s: number) => s * 1e6;
+
+const matmuls = ([[128, 400], [256, 200], [512, 40], [1024, 10], [2048, 3]] as const).map((
+  [n, inner],
+): Case => ({
+  name: `matmul ${n}`,
+  unit: "GFLOP/s",
+  make: () => matmul(n, inner),
+  requests: [{ case: "matmul", n, inner }],
+  figure: (s) => 2 * n ** 3 / s / 1e9,
+  rounds: 9,
+}));
+
+function trainCase(name: string, model: ModelSize, shape: typeof smallBatch, rounds: number): Case {
+  return {
+    name,
+    unit: "tokens/s",
+    make: () => trainStep(model, shape),
+    requests: [{ case: "train", config: { ...model, ...shape } }],
+    figure: (s) => shape.batch * shape.length / s,
+    rounds,
+  };
+}
+
+const rows = { rows: 4096, columns: 1024 };
+const heads = { batch: 4, heads: 8, time: 256, head: 64 };
+const vocabulary = { rows: 1024, columns: 4096 };
+const weights = { rows: 512, columns: 1024 };
+
+const cases: readonly Case[] = [
+  ...matmuls,
+  {
+    name: "softmax 4096 × 1024",
+    unit: "ms",
+    make: () => softmax(rows, 20),
+    requests: [{ case: "softmax", ...rows, inner: 20 }],
+    figure: milliseconds,
+  },
+  {
+    name: "layer norm 4096 × 1024",
+    unit: "ms",
+    make: () => layerNorm(rows, 20),
+    requests: [{ case: "layer_norm", ...rows, inner: 20 }],
+    figure: milliseconds,
+  },
+  ...[true, false].map((forward): Case => ({
+    name: `attention 4 × 8 × 256 × 64 ${forward ? "forward" : "with gradients"}`,
+    unit: "ms",
+    make: () => attention(heads, forward, 10),
+    requests: [{ case: "attention", ...heads, forward, inner: 10 }],
+    figure: milliseconds,
+  })),
+  {
+    name: "cross-entropy 1024 × 4096 with gradient",
+    unit: "ms",
+    make: () => crossEntropy(vocabulary, 20),
+    requests: [{ case: "cross_entropy", rows: 1024, vocab: 4096, inner: 20 }],
+    figure: milliseconds,
+  },
+  {
+    name: "AdamW 8 × 512 × 1024",
+    unit: "ms",
+    make: () => adamW(weights, 8, 20),
+    requests: [{ case: "adamw", ...weights, count: 8, inner: 20 }],
+    figure: milliseconds,
+  },
+  trainCase("train step 256 × 4", small, smallBatch, 7),
+  trainCase("train step 512 × 8, vocabulary 4096", large, largeBatch, 5),
+  {
+    name: "decode",
+    unit: "tokens/s",
+    make: () => decode(small, decodeShape.batch, decodeShape.newTokens),
+    requests: ["einsum", "reduce"].map((style) => ({
+      case: "decode",
+      style,
+      newTokens: decodeShape.newTokens,
+      config: { ...small, batch: decodeShape.batch },
+    })),
+    figure: (s) => decodeShape.batch * decodeShape.newTokens / s,
+  },
+];
+
+const dispatchCase: Case = {
+  name: "dispatch",
+  unit: "µs",
+  make: () => dispatch(2000),
+  requests: [{ case: "dispatch", inner: 2000 }],
+  figure: microseconds,
+};
+
+/** Runs ours and the peer's requests in turns; the seconds of one unit. */
 async function takeTurns(
-  ours: () => Promise<number>,
+  ours: Timed,
   peer: Peer,
-  requests: Record<string, unknown>[],
+  requests: readonly Record<string, unknown>[],
   rounds: number,
 ): Promise<{ ours: number; peer: number }> {
   const mine: number[] = [];
@@ -48,179 +150,111 @@ async function takeTurns(
   return { ours: median(mine), peer: Math.min(...theirs.map(median)) };
 }
 
-async function seconds(run: () => Promise<void>): Promise<number> {
-  const start = performance.now();
-  await run();
-  return (performance.now() - start) / 1000;
+async function measured({ name, unit, make, requests, figure, rounds = 5 }: Case, peer: Peer) {
+  const result = await takeTurns(make(), peer, requests, rounds);
+  return {
+    name,
+    unit,
+    peer: figure(result.peer),
+    ours: figure(result.ours),
+    ratio: result.peer / result.ours,
+  };
 }
 
-/** Waits until `x` is computed, reading one element only. */
-async function ready(x: tf.Tensor): Promise<void> {
-  const first = tf.tidy(() => x.flatten().slice([0], [1]));
-  await first.data();
-  first.dispose();
-}
-
-/** Seconds of one `n` × `n` product, `inner` of them in a row. */
-function matmul(n: number, inner: number): () => Promise<number> {
-  const multiply = jit((x: tf.Tensor2D) => tf.matMul(x, x), { name: `matmul${n}` });
-  const x = tf.randomNormal<tf.Rank.R2>([n, n]);
-  return async () =>
-    await seconds(async () => {
-      let y: tf.Tensor | undefined;
-      for (let i = 0; i < inner; i++) {
-        y?.dispose();
-        y = multiply(x);
-      }
-      await ready(y!);
-      y!.dispose();
-    }) / inner;
-}
-
-/** Seconds of one call of a compiled program that does next to nothing. */
-function dispatch(inner: number): () => Promise<number> {
-  const twice = jit((x: tf.Tensor1D) => tf.add(x, x), { name: "dispatch" });
-  const x = tf.zeros<tf.Rank.R1>([8]);
-  return async () =>
-    await seconds(async () => {
-      let y: tf.Tensor | undefined;
-      for (let i = 0; i < inner; i++) {
-        y?.dispose();
-        y = twice(x);
-      }
-      await ready(y!);
-      y!.dispose();
-    }) / inner;
-}
-
-type Params = ReturnType<typeof initParams>;
-
-/** One optimizer step on next-token cross-entropy: forward, backward, clip, AdamW. */
-function lossOf(params: Params, ids: tf.Tensor2D): tf.Scalar {
-  const [, length] = ids.shape;
-  const hidden = hiddenStates(config, params, ids).slice([0, 0, 0], [-1, length - 1, -1]);
-  const logProbs = tf.logSoftmax(logits(config, params, hidden));
-  const targets = ids.slice([0, 1], [-1, -1]);
-  return tf.mul(tf.oneHot(targets, config.vocabSize), logProbs).sum().neg()
-    .div(targets.size) as tf.Scalar;
-}
-
-function step(params: Params, state: AdamState, at: tf.Tensor1D, ids: tf.Tensor2D) {
-  const names = Object.keys(params);
-  const loss = (...leaves: tf.Tensor[]) =>
-    lossOf(Object.fromEntries(names.map((name, i) => [name, leaves[i]!])), ids);
-  const { value, grads } = tf.valueAndGrads(loss)(names.map((name) => params[name]!));
-  const byName = Object.fromEntries(names.map((name, i) => [name, grads[i]!]));
-  const next = adamUpdate(params, byName, state, at);
-  return { params: next.params, state: next.state, loss: value };
-}
-
-function trainStep(): () => Promise<number> {
-  const compiled = jit(step, { name: "train_step", donate: [0, 1] });
-  const { batch, length } = trainShape;
-  const ids = tf.randomUniform<tf.Rank.R2>([batch, length], 0, model.vocab, "int32", 0);
-  let params = initParams(config, 0);
-  let state = adamInit(params);
-  let count = 0;
-  return () =>
-    seconds(async () => {
-      const at = adamStep(++count, 1e-3);
-      const next = compiled(params, state, at, ids);
-      at.dispose();
-      await next.loss.data();
-      next.loss.dispose();
-      ({ params, state } = next);
-    });
-}
-
-function decode(): () => Promise<number> {
-  const { batch, newTokens } = decodeShape;
-  const generator = new Generator({ config, params: initParams(config, 0) }, {
-    slots: batch,
-    maxLength: newTokens + 1,
-    tokensPerDispatch: newTokens,
-  });
-  const requests = Array.from({ length: batch }, (_, i) => ({
-    promptIds: [i],
-    seed: i,
-    temperature: 0,
-    maxNewTokens: newTokens,
-  }));
-  return () => seconds(async () => void await generator.generate(requests));
-}
+const wanted = new RegExp(Deno.env.get("BENCH_CASES") ?? "");
 
 export async function benchEngine(): Promise<void> {
   const environment = await pythonEnvironment("bench-jax", ["jax==0.10.2", "numpy"]);
   const peer = await startPeer(join(environment, "bin", "python"), "jax_peer.py");
-  const rows: Row[] = [];
   const backend = await useBackend();
-  const against = async (
-    name: string,
-    unit: string,
-    ours: () => Promise<number>,
-    requests: Record<string, unknown>[],
-    figure: (seconds: number) => number,
-    rounds = 5,
-  ) => {
-    const result = await takeTurns(ours, peer, requests, rounds);
-    rows.push({
-      name,
-      unit,
-      peer: figure(result.peer),
-      ours: figure(result.ours),
-      ratio: result.peer / result.ours,
-    });
-  };
-  for (const [n, inner] of [[128, 400], [256, 200], [512, 40], [1024, 10], [2048, 3]] as const) {
-    const gflops = (s: number) => 2 * n ** 3 / s / 1e9;
-    const request = { case: "matmul", n, inner };
-    await against(`matmul ${n}`, "GFLOP/s", matmul(n, inner), [request], gflops, 9);
+  const chosen = cases.filter(({ name }) => wanted.test(name));
+  const table: Row[] = [];
+  for (const each of chosen) table.push(await measured(each, peer));
+  if (table.length > 0) {
+    const title = `engine (${backend.name}:${backend.platform}) against ${peer.name}`;
+    printTable(title, peer.name, table);
+    const worst = table.reduce((a, b) => b.ratio < a.ratio ? b : a);
+    console.log(
+      `geometric mean of ${table.length} ratios: ${
+        geometricMean(table.map(({ ratio }) => ratio)).toFixed(3)
+      }; lowest ${worst.ratio.toFixed(2)} (${worst.name})`,
+    );
   }
-  const microseconds = (s: number) => s * 1e6;
-  await against(
-    "dispatch",
-    "µs",
-    dispatch(2000),
-    [{ case: "dispatch", inner: 2000 }],
-    microseconds,
-  );
-  const trained = trainShape.batch * trainShape.length;
-  await against(
-    "train step",
-    "tokens/s",
-    trainStep(),
-    [{ case: "train", config: { ...model, ...trainShape } }],
-    (s) => trained / s,
-    7,
-  );
-  const { batch, newTokens } = decodeShape;
-  await against(
-    "decode",
-    "tokens/s",
-    decode(),
-    ["einsum", "reduce"].map((style) => ({
-      case: "decode",
-      style,
-      newTokens,
-      config: { ...model, batch },
-    })),
-    (s) => batch * newTokens / s,
-  );
+  const overhead: Row[] = [];
+  if (wanted.test(dispatchCase.name)) overhead.push(await measured(dispatchCase, peer));
+  if (wanted.test("compile")) overhead.push(...await compileRows(peer));
+  if (overhead.length > 0) printTable(`engine overhead against ${peer.name}`, peer.name, overhead);
   await peer.close();
-  printTable(`engine (${backend.name}:${backend.platform}) against ${peer.name}`, peer.name, rows);
-  await againstWasm();
+  if (wanted.test("wasm")) await againstWasm();
+}
+
+interface Start {
+  start: number;
+  program: number;
+  compiled: number;
+  loaded: number;
+}
+
+/** A fresh process that gets the large train step ready, with compiled programs kept in `folder`. */
+async function startProcess(folder: string): Promise<Start> {
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      join(import.meta.dirname!, "engine_start.ts"),
+      JSON.stringify({ model: large, shape: largeBatch }),
+    ],
+    env: { XLA_PROGRAMS: folder },
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error("bench: the process that times compiling failed; see above");
+  return JSON.parse(new TextDecoder().decode(stdout)) as Start;
+}
+
+/** Tracing plus compiling the large train step, cold and from the cache, beside JAX's cold time. */
+async function compileRows(peer: Peer): Promise<Row[]> {
+  const [cold, warm, jax]: number[][] = [[], [], []];
+  for (let round = 0; round < 3; round++) {
+    const folder = await Deno.makeTempDir({ prefix: "oreo-bench-" });
+    try {
+      const first = await startProcess(folder);
+      if (first.compiled !== 1) throw new Error("bench: the first process compiled nothing");
+      cold!.push(first.program);
+      jax!.push(
+        await peer.seconds({ case: "compile", config: { ...large, ...largeBatch }, repeats: 1 }),
+      );
+      const second = await startProcess(folder);
+      if (second.compiled !== 0 || second.loaded !== 1) {
+        throw new Error("bench: the second process did not find the program in the cache");
+      }
+      warm!.push(second.start + second.program);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  }
+  const row = (name: string, ours: number): Row => ({
+    name,
+    unit: "s",
+    peer: median(jax!),
+    ours,
+    ratio: median(jax!) / ours,
+  });
+  return [
+    row("trace and compile train step 512 × 8", median(cold!)),
+    row("the same from the cache, with the backend's start", median(warm!)),
+  ];
 }
 
 /** tfjs's wasm backend on the same functions, called plainly: what one leaves behind. */
 async function againstWasm(): Promise<void> {
-  const cases = [
+  const work = [
     { name: "matmul 512", make: () => matmul(512, 3) },
-    { name: "train step", make: trainStep },
+    { name: "train step 256 × 4", make: () => trainStep(small, smallBatch, true) },
   ];
   const measure = async (spec: string) => {
     await useBackend(spec);
     const times: number[] = [];
-    for (const { make } of cases) {
+    for (const { make } of work) {
       const run = make();
       await run();
       times.push(await run());
@@ -228,12 +262,12 @@ async function againstWasm(): Promise<void> {
     return times;
   };
   const [wasm, xla] = [await measure("wasm"), await measure("xla")];
-  const rows = cases.map(({ name }, i) => ({
+  const table = work.map(({ name }, i): Row => ({
     name,
     unit: "ms",
     peer: wasm[i]! * 1000,
     ours: xla[i]! * 1000,
     ratio: wasm[i]! / xla[i]!,
   }));
-  printTable("engine against tfjs wasm", "tfjs wasm", rows);
+  printTable("engine against tfjs wasm", "tfjs wasm", table);
 }

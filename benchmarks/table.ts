@@ -26,3 +26,7 @@ export function printTable(title: string, peer: string, rows: Row[]): void {
     console.log([name, ...rest].join("  "));
   }
 }
+
+export function geometricMean(values: readonly number[]): number {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}

@@ -2,7 +2,8 @@
  * Gradients that TensorFlow.js lacks: contractions, gathers and scatters by n-dimensional index, strided
  * slices, the k largest, cumulative products, and the zero gradients of comparisons (without them
  * `tf.where(tf.greater(x, 0), x, y)` has no derivative). They are written in tfjs's own operations, so
- * they serve every backend. Importing this module registers them.
+ * they serve every backend. Those of squaredDifference, cumsum and unstack replace tfjs's, which fail or
+ * are wrong in some cases. Importing this module registers them.
  *
  * Not here: complex parts and Fourier transforms. tfjs's tape refuses gradients that are not float32.
  */
@@ -93,6 +94,36 @@ function contract(operands: readonly Operand[], output: string): tf.Tensor {
     ? summed[0]!.x
     : tf.einsum(`${left}->${output}`, ...summed.map((o) => o.x));
 }
+
+/** Sums dy over what broadcasting repeated. */
+function unbroadcast(dy: tf.Tensor, shape: number[]): tf.Tensor {
+  const axes = tf.broadcast_util.getReductionAxes(shape, dy.shape);
+  return tf.reshape(axes.length === 0 ? dy : tf.sum(dy, axes), shape);
+}
+
+// tfjs's own forgets that its operands may have been broadcast.
+tf.unregisterGradient("SquaredDifference");
+saving("SquaredDifference", ["a", "b"], (dy, saved) => {
+  const [a, b] = saved as [tf.Tensor, tf.Tensor];
+  const slope = () => tf.mul(dy, tf.mul(2, tf.sub(a, b)));
+  return { a: () => unbroadcast(slope(), a.shape), b: () => unbroadcast(tf.neg(slope()), b.shape) };
+});
+
+// tfjs's own leaves the axes of dy in the wrong order where three or more of them were moved.
+tf.unregisterGradient("Cumsum");
+linear(
+  "Cumsum",
+  (dy, { axis, exclusive, reverse }) =>
+    tf.cumsum(dy, axis as number, exclusive as boolean, !reverse),
+);
+
+// tfjs's own takes the gradients for a list, which one of a single result is not.
+tf.unregisterGradient("Unpack");
+register("Unpack", {
+  gradFunc: ((dys: tf.Tensor | tf.Tensor[], _: tf.Tensor[], { axis }: Attrs): Gradients => ({
+    value: () => tf.stack([dys].flat(), axis as number),
+  })) as tf.GradFunc,
+});
 
 saving("GatherNd", ["params", "indices"], (dy, [params, indices]) => ({
   params: () => tf.scatterND(indices!, dy, params!.shape),

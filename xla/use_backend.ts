@@ -177,7 +177,7 @@ async function useXla(wanted: string, devices: number): Promise<BackendInfo> {
 
 function startXla(file: PluginFile, options: Record<string, number>): XlaBackend {
   const client = new Client(openPlugin(file), options);
-  const programs = new Programs(client, file.identity, path.join(cacheFolder(), "programs"));
+  const programs = new Programs(client, file.identity, programsFolder());
   return new XlaBackend(client, programs);
 }
 
@@ -205,6 +205,13 @@ export function deviceMemory(): DeviceMemory[] {
 /** The active xla backend's internals, for benchmarks and tests; undefined on other backends. */
 export function xlaBackend(): XlaBackend | undefined {
   return tf.getBackend() === "xla" ? started?.backend : undefined;
+}
+
+/** Where compiled programs are kept: `XLA_PROGRAMS` (`off` for nowhere), else in the cache folder. */
+function programsFolder(): string | undefined {
+  const set = Deno.env.get("XLA_PROGRAMS");
+  if (set === "off") return undefined;
+  return set === undefined || set === "" ? path.join(cacheFolder(), "programs") : path.resolve(set);
 }
 
 /** Keeps the plugin's information messages off the terminal, unless the user asked for a level. */

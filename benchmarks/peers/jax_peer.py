@@ -223,6 +223,106 @@ def train_case(request):
     return call, 1
 
 
+def repeated(f, args, inner):
+    """`inner` calls of the same compiled function on the same arguments."""
+
+    def call():
+        for _ in range(inner):
+            y = f(*args)
+        jax.block_until_ready(y)
+
+    return call, inner
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def softmax_case(request):
+    x = normal(0, request["rows"], request["columns"])
+    return repeated(jax.jit(lambda x: jax.nn.softmax(x, -1)), (x,), request["inner"])
+
+
+def layer_norm_case(request):
+    x = normal(0, request["rows"], request["columns"])
+    gain, bias = jnp.ones(request["columns"]), jnp.zeros(request["columns"])
+
+    def norm(x, gain, bias):
+        mean = jnp.mean(x, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
+        return (x - mean) * lax.rsqrt(variance + 1e-5) * gain + bias
+
+    return repeated(jax.jit(norm), (x, gain, bias), request["inner"])
+
+
+def attention_case(request):
+    b, h, t, d = request["batch"], request["heads"], request["time"], request["head"]
+    q, k, v = (normal(i, b, h, t, d) for i in range(3))
+    mask = jnp.where(jnp.tril(jnp.ones((t, t), bool)), 0.0, -1e9)
+
+    def loss(q, k, v):
+        scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) / np.sqrt(d) + mask
+        out = jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(scores, -1), v)
+        return jnp.sum(jnp.square(out))
+
+    f = loss if request["forward"] else jax.grad(loss, argnums=(0, 1, 2))
+    return repeated(jax.jit(f), (q, k, v), request["inner"])
+
+
+def cross_entropy_case(request):
+    x = normal(0, request["rows"], request["vocab"])
+    ids = jnp.arange(request["rows"]) % request["vocab"]
+
+    def loss(x):
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x, -1), ids[:, None], -1))
+
+    return repeated(jax.jit(jax.value_and_grad(loss)), (x,), request["inner"])
+
+
+def adamw_case(request):
+    shape, count, inner = (request["rows"], request["columns"]), request["count"], request["inner"]
+    params = [normal(i, *shape) for i in range(count)]
+    grads = [normal(100 + i, *shape) for i in range(count)]
+    state = [params, [jnp.zeros(shape) for _ in params], [jnp.zeros(shape) for _ in params]]
+    lr, b1, b2 = 1e-3, 0.9, 0.95
+
+    def update(params, m, v, grads, corrections):
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads))
+        scale = jnp.minimum(1.0, 1.0 / (norm + 1e-6))
+        grads = [g * scale for g in grads]
+        m = [b1 * m + (1 - b1) * g for m, g in zip(m, grads)]
+        v = [b2 * v + (1 - b2) * g * g for v, g in zip(v, grads)]
+        c1, c2 = corrections
+        params = [
+            p - lr * (m / c1) / (jnp.sqrt(v / c2) + 1e-8) for p, m, v in zip(params, m, v)
+        ]
+        return params, m, v
+
+    f = jax.jit(update, donate_argnums=(0, 1, 2))
+    corrections = (jnp.float32(0.1), jnp.float32(0.05))
+
+    def call():
+        for _ in range(inner):
+            state[:] = f(*state, grads, corrections)
+        jax.block_until_ready(state)
+
+    return call, inner
+
+
+def compile_case(request):
+    """Tracing, lowering and compiling the train step, nothing of it from a cache."""
+    config = request["config"]
+    params = init(np.random.default_rng(0), config)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    ids = jnp.zeros((config["batch"], config["length"]), jnp.int32)
+
+    def call():
+        jax.clear_caches()
+        train_step(config).lower(params, zeros, zeros, jnp.float32(0), ids).compile()
+
+    return call, 1
+
+
 def decode_case(request):
     config = request["config"]
     rng = np.random.default_rng(0)
@@ -236,6 +336,12 @@ CASES = {
     "matmul": matmul_case,
     "dispatch": dispatch_case,
     "train": train_case,
+    "softmax": softmax_case,
+    "layer_norm": layer_norm_case,
+    "attention": attention_case,
+    "cross_entropy": cross_entropy_case,
+    "adamw": adamw_case,
+    "compile": compile_case,
     "decode": decode_case,
 }
 

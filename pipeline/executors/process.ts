@@ -17,6 +17,17 @@ import {
   type StageReport,
 } from "../protocol.ts";
 
+/** What a stage may do: files, the network, other programs, and a tensor backend's library. */
+const PERMISSIONS = [
+  "--allow-read",
+  "--allow-write",
+  "--allow-env",
+  "--allow-sys",
+  "--allow-net",
+  "--allow-run",
+  "--allow-ffi",
+];
+
 /** A stage that was asked to stop is given so long before it is killed. */
 const GRACE_MS = 10_000;
 /** A process that may do further jobs waits so long for the next. */
@@ -73,7 +84,16 @@ class StageProcess {
     const main = options.main.startsWith("file:") ? fileURLToPath(options.main) : options.main;
     this.#grace = options.graceMilliseconds ?? GRACE_MS;
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", ...options.denoArgs ?? [], main, "stage", stage, "--spec", spec],
+      args: [
+        "run",
+        ...PERMISSIONS,
+        ...options.denoArgs ?? [],
+        main,
+        "stage",
+        stage,
+        "--spec",
+        spec,
+      ],
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
