@@ -15,7 +15,7 @@ export interface RunOptions {
   readonly out?: string;
   /** Default 0. */
   readonly seed?: number;
-  /** What stages share. Default: a slot for every two processor cores, no GPUs. */
+  /** What stages share. Default: two slots where there are two cores, no GPUs. */
   readonly capacity?: Partial<Capacity>;
   /** Aborting it ends the run cleanly: stages are asked to stop, what they finished is kept. */
   readonly cancel?: AbortSignal;
