@@ -1,6 +1,7 @@
 /** Getting hold of a run, so that nobody else drives it. */
 import { UserError } from "../errors.ts";
 import type { Claim, Journal, RunWriter } from "./journal.ts";
+import { pause } from "./pause.ts";
 import { isAlive, thisOwner } from "./owner.ts";
 
 /**
@@ -25,10 +26,15 @@ export async function claimRun(
   const silence = options.silenceMilliseconds ?? SILENCE_MS;
   let result = await journal.claim(claim, owner);
   if (result.state === "granted") return result.writer;
-  if (isAlive(result.owner) === undefined) {
+  const alive = isAlive(result.owner);
+  if (alive === false) {
+    // Dead on this machine, which a journal's server elsewhere cannot know.
+    result = await journal.claim(claim, owner, result);
+    if (result.state === "granted") return result.writer;
+  } else if (alive === undefined) {
     const since = performance.now();
     while (performance.now() - since < silence) {
-      await new Promise((resolve) => setTimeout(resolve, Math.min(500, silence / 4)));
+      await pause(Math.min(500, silence / 4), options.signal);
       options.signal?.throwIfAborted();
       const again = await journal.claim(claim, owner);
       if (again.state === "granted") return again.writer;

@@ -4,10 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Disk, localDisk } from "./files.ts";
 import { openJournal } from "./journal_open.ts";
 import { collectGarbage, verifyStore } from "./store_admin.ts";
 import { FolderStore } from "./store_folder.ts";
+import { failingDisk } from "./testing/faults.ts";
 import { contents, withFixture } from "./testing/fixture.ts";
 import { generated, generator } from "./testing/generated.ts";
 import { inlineExecutor } from "./executors/inline.ts";
@@ -15,43 +15,6 @@ import { stages } from "./testing/stages.ts";
 import type { Workflow } from "./workflow.ts";
 
 const runs = Number(Deno.env.get("FAULT_RUNS") ?? 6);
-
-/** A disk that now and then does nothing, half of the work, or all of it, and then fails. */
-function failingDisk(random: () => number, share: number): Disk {
-  const full = () => {
-    throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
-  };
-  const broken = () => {
-    throw new Error("Input/output error (os error 5)");
-  };
-  const fail = () => random() < 0.5 ? full() : broken();
-  const strikes = () => random() < share;
-  return {
-    async writeNew(path, data) {
-      if (!strikes()) return await localDisk.writeNew(path, data);
-      const short = Math.floor(random() * (data.length + 1));
-      await Deno.writeFile(path, data.subarray(0, short), { createNew: true });
-      fail();
-    },
-    async copyNew(from, to) {
-      if (!strikes()) return await localDisk.copyNew(from, to);
-      await Deno.writeTextFile(to, "half of it", { createNew: true });
-      return fail();
-    },
-    async digest(path, sync) {
-      return strikes() ? fail() : await localDisk.digest(path, sync);
-    },
-    async rename(from, to) {
-      if (!strikes()) return await localDisk.rename(from, to);
-      if (random() < 0.5) await localDisk.rename(from, to);
-      fail();
-    },
-    async link(from, to) {
-      if (strikes()) fail();
-      await localDisk.link(from, to);
-    },
-  };
-}
 
 function workflowOfShape(shape: number): Workflow {
   const build: typeof generated.build = (w) => generated.build(w, { shape, stepMilliseconds: 0 });

@@ -78,14 +78,29 @@ export type ClaimResult =
   | { state: "granted"; writer: RunWriter }
   | { state: "held"; run: string; owner: Owner; beat: number };
 
+/** What whoever holds a run goes on from. */
+export interface Lease {
+  readonly run: string;
+  /** Grows with each holder; the journal takes nothing from a holder with an earlier number. */
+  readonly fence: number;
+  /** The run as the journal has it; undefined where it has no events yet. */
+  readonly record: RunRecord | undefined;
+  /** In the order of the graph. */
+  readonly stages: readonly StageRecord[];
+}
+
 /** The single writer of one run. */
 export interface RunWriter {
   readonly run: string;
+  /** The fencing number of the lease. */
+  readonly fence: number;
   /** False where the run has no events yet. */
   readonly resumed: boolean;
   /** What the run had used when it was left, in GPU-seconds. */
   readonly gpuSeconds: number;
-  /** The stages as the journal has them, by node. */
+  /** The run as its events, those still queued included, leave it. */
+  readonly record: RunRecord | undefined;
+  /** Its stages, by node. */
   readonly stages: ReadonlyMap<string, StageRecord>;
   /**
    * Queues an event; it is in the journal when `flush` has returned. A failure to write (a lost
@@ -93,7 +108,10 @@ export interface RunWriter {
    */
   append(body: EventBody): void;
   flush(): Promise<void>;
-  /** Says that the runner lives and sees whether it should stop. Throws {@link LeaseLostError} where another runner took over. */
+  /**
+   * Says that the runner lives and sees whether it should stop. Throws {@link LeaseLostError} where
+   * another runner took over.
+   */
   beat(): Promise<void>;
   /** Aborted with the cause once this writer can write no more. */
   readonly lost: AbortSignal;
@@ -117,9 +135,25 @@ export interface Journal extends JournalReader {
   ): Promise<ClaimResult>;
   /** Asks whoever drives the run to cancel it. Forgotten when the run is claimed anew. */
   requestCancel(run: string): Promise<void>;
+  /**
+   * Takes events from the holder of a lease who is elsewhere, and renews the lease; sending them
+   * again changes nothing. Answers whether the run is to be cancelled.
+   *
+   * @throws LeaseLostError where the lease has gone to somebody else, MissingEventsError
+   */
+  accept(run: string, fence: number, events: readonly Event[]): Promise<{ stop: boolean }>;
+  /** The number of a run's last event where the run has ended; undefined where it goes on. */
+  lastSeq(run: string): Promise<number | undefined>;
+  /** Gives back the lease of such a holder. */
+  release(run: string, fence: number): Promise<void>;
 }
 
 /** Another runner drives the run now; this one must stop at once and publish nothing. */
 export class LeaseLostError extends Error {
   override name = "LeaseLostError";
+}
+
+/** Events before those that were sent are not in the journal. */
+export class MissingEventsError extends Error {
+  override name = "MissingEventsError";
 }

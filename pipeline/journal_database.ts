@@ -5,23 +5,24 @@
  */
 import { type Kysely, sql } from "kysely";
 import { type Event, type GraphRecord, upgradeEvent } from "./events.ts";
-import type {
-  Claim,
-  ClaimResult,
-  EventFilter,
-  Journal,
-  MetricPoint,
-  RunDetail,
-  RunSummary,
+import {
+  type Claim,
+  type ClaimResult,
+  type EventFilter,
+  type Journal,
+  type MetricPoint,
+  MissingEventsError,
+  type RunDetail,
+  type RunSummary,
 } from "./journal.ts";
+import { followByAsking } from "./journal_follow.ts";
 import type { DialectRules, Tables } from "./journal_schema.ts";
-import { DatabaseWriter } from "./journal_writer.ts";
+import { adopt, DatabaseWriter, readStages, releaseLease } from "./journal_writer.ts";
 import { isAlive, type Owner, ownerSchema } from "./owner.ts";
-import type { RunRecord, StageRecord, StageState } from "./summary.ts";
+import type { RunRecord, StageState } from "./summary.ts";
 
 /** A runner on another machine that has not been heard of for so long counts as gone, for display. */
 const SILENCE_MS = 30_000;
-const FOLLOW_POLL_MS = 100;
 const HASH_FACTOR = 2_654_435_761;
 const HASH_RANGE = 4_294_967_296;
 const RUNS_PER_QUERY = 1_000;
@@ -29,6 +30,8 @@ const RUNS_PER_QUERY = 1_000;
 export class DatabaseJournal implements Journal {
   readonly #source: () => Promise<Kysely<Tables> | undefined>;
   readonly #dialect: DialectRules;
+  /** Writers for those who hold leases elsewhere, by fence and run. */
+  readonly #adopted = new Map<string, DatabaseWriter>();
   #opened: Promise<Kysely<Tables> | undefined> | undefined;
 
   /** @param source opens the database; undefined while a reader's database does not exist yet */
@@ -131,24 +134,16 @@ export class DatabaseJournal implements Journal {
     return [...points.values()];
   }
 
-  async *follow(run: string, afterSeq = 0, signal?: AbortSignal): AsyncIterable<Event> {
-    let seq = afterSeq;
-    while (!signal?.aborted) {
-      const events = await this.events(run, { afterSeq: seq, limit: 1_000 });
-      for (const event of events) {
-        yield event;
-        seq = event.seq;
-      }
-      if (events.length > 0) continue;
-      const db = await this.#open();
-      const row = await db?.selectFrom("runs").select("record").where("run", "=", run)
-        .executeTakeFirst();
-      if (row !== undefined) {
-        const record = JSON.parse(row.record) as RunRecord;
-        if (record.ended !== undefined && record.lastSeq <= seq) return;
-      }
-      await pause(FOLLOW_POLL_MS, signal);
-    }
+  follow(run: string, afterSeq = 0, signal?: AbortSignal): AsyncIterable<Event> {
+    return followByAsking(this, () => this.lastSeq(run), run, afterSeq, signal);
+  }
+
+  async lastSeq(run: string): Promise<number | undefined> {
+    const db = await this.#open();
+    const row = await db?.selectFrom("runs").select("record").where("run", "=", run)
+      .executeTakeFirst();
+    const record = row === undefined ? undefined : JSON.parse(row.record) as RunRecord;
+    return record?.ended === undefined ? undefined : record.lastSeq;
   }
 
   async claim(
@@ -180,9 +175,8 @@ export class DatabaseJournal implements Journal {
           time: Date.now(),
           stop: 0,
         }).execute();
-        const { newRun } = claim;
-        const writer = new DatabaseWriter(db, this.#dialect, newRun, 1, undefined, []);
-        return { state: "granted", writer };
+        const lease = { run: claim.newRun, fence: 1, record: undefined, stages: [] };
+        return { state: "granted", writer: new DatabaseWriter(db, this.#dialect, lease) };
       }
       if (found.owner !== null) {
         const holder = ownerSchema.parse(JSON.parse(found.owner));
@@ -202,15 +196,48 @@ export class DatabaseJournal implements Journal {
           stop: 0,
         })
         .where("run", "=", found.run).execute();
-      const stages = await readStages(tx, found.run);
-      const writer = new DatabaseWriter(db, this.#dialect, found.run, fence, record, stages);
-      return { state: "granted", writer };
+      const lease = { run: found.run, fence, record, stages: await readStages(tx, found.run) };
+      return { state: "granted", writer: new DatabaseWriter(db, this.#dialect, lease) };
     });
   }
 
   async requestCancel(run: string): Promise<void> {
     const db = await this.#writable();
     await db.updateTable("claims").set({ stop: 1 }).where("run", "=", run).execute();
+  }
+
+  async accept(
+    run: string,
+    fence: number,
+    events: readonly Event[],
+  ): Promise<{ stop: boolean }> {
+    const db = await this.#writable();
+    const key = `${fence} ${run}`;
+    // Taken anew from the journal where it is unknown here, or others have written meanwhile.
+    let writer = this.#adopted.get(key);
+    if (writer === undefined || writer.lost.aborted || !writer.take(events)) {
+      writer = await adopt(db, this.#dialect, run, fence);
+      this.#adopted.set(key, writer);
+      if (!writer.take(events)) {
+        throw new MissingEventsError(
+          `run ${run}: the journal's last event is ${writer.record?.lastSeq ?? 0}, and the next ` +
+            `one sent is ${events[0]?.seq}`,
+        );
+      }
+    }
+    try {
+      await writer.beat();
+    } catch (error) {
+      this.#adopted.delete(key);
+      throw error;
+    }
+    return { stop: writer.cancelRequested.aborted };
+  }
+
+  async release(run: string, fence: number): Promise<void> {
+    const db = await this.#writable();
+    this.#adopted.delete(`${fence} ${run}`);
+    await releaseLease(db, run, fence);
   }
 
   async close(): Promise<void> {
@@ -228,12 +255,6 @@ function eventOf(row: Tables["events"]): Event {
   const { data, stage, ...envelope } = row;
   const body = JSON.parse(data) as Record<string, unknown>;
   return upgradeEvent({ ...envelope, ...(stage === null ? {} : { stage }), ...body });
-}
-
-async function readStages(db: Kysely<Tables>, run: string): Promise<StageRecord[]> {
-  const rows = await db.selectFrom("stages").select("record").where("run", "=", run)
-    .orderBy("place").execute();
-  return rows.map((row) => JSON.parse(row.record) as StageRecord);
 }
 
 function summary(
@@ -255,16 +276,4 @@ function driven(ownerJson: string | null, heartbeat: number): boolean {
 
 function noCounts(): Record<StageState, number> {
   return { waiting: 0, running: 0, done: 0, cached: 0, failed: 0, skipped: 0, cancelled: 0 };
-}
-
-function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const wake = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, milliseconds);
-    signal?.addEventListener("abort", wake, { once: true });
-  });
 }

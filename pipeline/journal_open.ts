@@ -1,10 +1,12 @@
 /** Opens a journal by its location. */
 import type { Journal } from "./journal.ts";
+import { openHttpJournal } from "./journal_http.ts";
 import { openPostgresJournal } from "./journal_postgres.ts";
 import { openSqliteJournal } from "./journal_sqlite.ts";
 
 /**
- * Opens the journal at `location`: `postgres://user@host/database`, or the path of an SQLite file. With
+ * Opens the journal at `location`: `postgres://user@host/database`, `http(s)://host/journal`
+ * (`journal_serve.ts`), or the path of an SQLite file. With
  * `readOnly` nothing is ever written, and a journal that does not exist yet reads as empty until it
  * does.
  *
@@ -13,6 +15,7 @@ import { openSqliteJournal } from "./journal_sqlite.ts";
  */
 export function openJournal(location: string, options: { readOnly?: boolean } = {}): Journal {
   const readOnly = options.readOnly ?? false;
+  if (/^https?:/.test(location)) return openHttpJournal(location, readOnly);
   return /^postgres(ql)?:/.test(location)
     ? openPostgresJournal(location, readOnly)
     : openSqliteJournal(location, readOnly);

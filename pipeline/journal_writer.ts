@@ -1,211 +1,147 @@
 /** The single writer of a run, on an SQL database. */
 import type { Kysely } from "kysely";
-import { endsRun, type Event, EVENT_VERSION, type EventBody, type GraphRecord } from "./events.ts";
-import { LeaseLostError, type RunWriter } from "./journal.ts";
+import type { Event, GraphRecord } from "./events.ts";
+import { type Lease, LeaseLostError } from "./journal.ts";
+import { QueuedWriter } from "./journal_queue.ts";
 import type { DialectRules, Tables } from "./journal_schema.ts";
-import {
-  reduceRun,
-  reduceStage,
-  type RunRecord,
-  stageAtEnd,
-  type StageRecord,
-  stagesOf,
-} from "./summary.ts";
+import type { RunRecord, StageRecord } from "./summary.ts";
 
 const ROWS_PER_INSERT = 1_000;
 
-/** A database that is out of reach is tried again for about half a minute before a run gives up. */
-const RETRY_PAUSES_MS = [100, 200, 500, 1_000, 2_000, 4_000, 8_000, 16_000];
-
-export class DatabaseWriter implements RunWriter {
-  readonly run: string;
-  readonly resumed: boolean;
-  readonly gpuSeconds: number;
-  readonly stages = new Map<string, StageRecord>();
+export class DatabaseWriter extends QueuedWriter {
   readonly #db: Kysely<Tables>;
   readonly #dialect: DialectRules;
-  readonly #fence: number;
-  readonly #lost = new AbortController();
-  readonly #cancel = new AbortController();
-  #record: RunRecord | undefined;
-  #graph: GraphRecord | undefined;
-  #place = new Map<string, number>();
-  #queue: Event[] = [];
-  #seq: number;
-  #flushing: Promise<void> | undefined;
 
-  constructor(
-    db: Kysely<Tables>,
-    dialect: DialectRules,
-    run: string,
-    fence: number,
-    record: RunRecord | undefined,
-    stages: StageRecord[],
-  ) {
+  constructor(db: Kysely<Tables>, dialect: DialectRules, lease: Lease) {
+    super(lease);
     this.#db = db;
     this.#dialect = dialect;
-    this.run = run;
-    this.#fence = fence;
-    this.#record = record;
-    this.#seq = record?.lastSeq ?? 0;
-    this.resumed = record !== undefined;
-    this.gpuSeconds = record?.gpuSeconds ?? 0;
-    for (const stage of stages) this.#keep(stage);
   }
 
-  get lost(): AbortSignal {
-    return this.#lost.signal;
+  protected override isPassing(error: unknown): boolean {
+    return this.#dialect.isPassing(error);
   }
 
-  get cancelRequested(): AbortSignal {
-    return this.#cancel.signal;
-  }
-
-  append(body: EventBody): void {
-    const envelope = { v: EVENT_VERSION, run: this.run, seq: ++this.#seq, time: Date.now() };
-    this.#queue.push({ ...body, ...envelope });
-    this.#schedule();
-  }
-
-  async flush(): Promise<void> {
-    while (this.#flushing !== undefined || this.#queue.length > 0) {
-      this.#lost.signal.throwIfAborted();
-      this.#schedule();
-      await this.#flushing;
-    }
-    this.#lost.signal.throwIfAborted();
-  }
-
-  async beat(): Promise<void> {
-    await this.flush();
-    await this.#guard(() => this.#hold(this.#db));
-  }
-
-  async close(): Promise<void> {
-    await this.flush();
-    await this.#db.updateTable("claims").set({ owner: null })
-      .where("run", "=", this.run).where("fence", "=", this.#fence).execute();
-  }
-
-  /** Events that come while a write is under way go together into the next one. */
-  #schedule(): void {
-    if (this.#flushing !== undefined || this.#queue.length === 0) return;
-    this.#flushing = Promise.resolve().then(() => this.#writeQueue())
-      .catch(() => {}) // `flush` throws what `#guard` has kept
-      .finally(() => {
-        this.#flushing = undefined;
-        if (!this.#lost.signal.aborted) this.#schedule();
-      });
-  }
-
-  async #guard(work: () => Promise<void>): Promise<void> {
-    for (let tries = 0;; tries++) {
-      try {
-        this.#lost.signal.throwIfAborted();
-        return await work();
-      } catch (error) {
-        const pause = RETRY_PAUSES_MS[tries];
-        if (pause === undefined || !this.#dialect.isPassing(error)) {
-          this.#lost.abort(error);
-          throw error;
-        }
-        await new Promise((resolve) => setTimeout(resolve, pause));
-      }
-    }
-  }
-
-  /** Renews the lease. As the first statement of a transaction it also takes the write lock. */
-  async #hold(db: Kysely<Tables>): Promise<void> {
+  protected override async hold(db: Kysely<Tables> = this.#db): Promise<void> {
     const held = await db.updateTable("claims")
       .set((e) => ({ beat: e("beat", "+", 1), time: Date.now() }))
-      .where("run", "=", this.run).where("fence", "=", this.#fence)
+      .where("run", "=", this.run).where("fence", "=", this.fence)
       .returning("stop").executeTakeFirst();
     if (held === undefined) {
       throw new LeaseLostError(`another runner has taken over run ${this.run}`);
     }
-    if (held.stop !== 0) this.#cancel.abort();
+    if (held.stop !== 0) this.askedToStop();
   }
 
-  async #writeQueue(): Promise<void> {
-    const events = this.#queue;
-    this.#queue = [];
-    const changed = new Set<string>();
-    for (const event of events) this.#apply(event, changed);
-    await this.#guard(() => this.#write(events, changed));
-    this.#graph = undefined;
+  protected override async release(): Promise<void> {
+    await releaseLease(this.#db, this.run, this.fence);
   }
 
-  /** Writes events and what has changed with them; doing it twice is as doing it once. */
-  async #write(events: readonly Event[], changed: ReadonlySet<string>): Promise<void> {
-    const record = this.#record!;
+  protected override async write(
+    events: readonly Event[],
+    changed: ReadonlySet<string>,
+  ): Promise<void> {
     await this.#db.transaction().execute(async (tx) => {
-      await this.#hold(tx);
+      // As the first statement of the transaction it also takes the write lock.
+      await this.hold(tx);
       for (let i = 0; i < events.length; i += ROWS_PER_INSERT) {
         await tx.insertInto("events").values(events.slice(i, i + ROWS_PER_INSERT).map(rowOf))
           .onConflict((conflict) => conflict.columns(["run", "seq"]).doNothing()).execute();
       }
-      if (this.#graph !== undefined) {
-        const row = {
-          run: this.run,
-          workflow: record.workflow,
-          started: record.started,
-          record: JSON.stringify(record),
-          graph: JSON.stringify(this.#graph),
-        };
-        await tx.insertInto("runs").values(row)
-          .onConflict((conflict) => conflict.column("run").doUpdateSet(row)).execute();
-        await tx.deleteFrom("stages").where("run", "=", this.run).execute();
-      } else {
-        await tx.updateTable("runs").set({ record: JSON.stringify(record) })
-          .where("run", "=", this.run).execute();
-      }
-      const rows = [...changed].flatMap((id) => {
-        const stage = this.stages.get(id);
-        if (stage === undefined) return [];
-        const place = this.#place.get(id)!;
-        const { state } = stage;
-        return [{ run: this.run, stage: id, place, state, record: JSON.stringify(stage) }];
+      await writeSummary(tx, {
+        record: this.record!,
+        graph: graphIn(events),
+        stages: this.stages,
+        changed,
       });
-      for (let i = 0; i < rows.length; i += ROWS_PER_INSERT) {
-        await tx.insertInto("stages").values(rows.slice(i, i + ROWS_PER_INSERT))
-          .onConflict((conflict) =>
-            conflict.columns(["run", "stage"]).doUpdateSet((e) => ({
-              state: e.ref("excluded.state"),
-              record: e.ref("excluded.record"),
-            }))
-          ).execute();
-      }
     });
   }
+}
 
-  #apply(event: Event, changed: Set<string>): void {
-    this.#record = reduceRun(this.#record, event);
-    if (event.type === "run.started" || event.type === "run.resumed") {
-      this.#graph = event.graph;
-      const stages = stagesOf(event.graph, this.stages);
-      this.stages.clear();
-      this.#place.clear();
-      for (const stage of stages) this.#keep(stage);
-      for (const stage of stages) changed.add(stage.id);
-    } else if ("stage" in event) {
-      const stage = this.stages.get(event.stage);
-      if (stage === undefined) return;
-      this.stages.set(stage.id, reduceStage(stage, event));
-      changed.add(stage.id);
-    } else if (endsRun(event)) {
-      for (const stage of this.stages.values()) {
-        const last = stageAtEnd(stage, event);
-        if (last === stage) continue;
-        this.stages.set(stage.id, last);
-        changed.add(stage.id);
-      }
-    }
-  }
+export async function releaseLease(db: Kysely<Tables>, run: string, fence: number): Promise<void> {
+  await db.updateTable("claims").set({ owner: null })
+    .where("run", "=", run).where("fence", "=", fence).execute();
+}
 
-  #keep(stage: StageRecord): void {
-    this.stages.set(stage.id, stage);
-    this.#place.set(stage.id, this.#place.size);
+/**
+ * The writer for a lease that is held elsewhere.
+ *
+ * @throws LeaseLostError where it is held no more
+ */
+export async function adopt(
+  db: Kysely<Tables>,
+  dialect: DialectRules,
+  run: string,
+  fence: number,
+): Promise<DatabaseWriter> {
+  const found = await db.selectFrom("claims").leftJoin("runs", "runs.run", "claims.run")
+    .select(["claims.owner", "runs.record"])
+    .where("claims.run", "=", run).where("claims.fence", "=", fence).executeTakeFirst();
+  if (found === undefined || found.owner === null) {
+    throw new LeaseLostError(`the lease ${fence} of run ${run} is held no more`);
   }
+  const record = found.record === null ? undefined : JSON.parse(found.record) as RunRecord;
+  const stages = await readStages(db, run);
+  return new DatabaseWriter(db, dialect, { run, fence, record, stages });
+}
+
+export async function readStages(db: Kysely<Tables>, run: string): Promise<StageRecord[]> {
+  const rows = await db.selectFrom("stages").select("record").where("run", "=", run)
+    .orderBy("place").execute();
+  return rows.map((row) => JSON.parse(row.record) as StageRecord);
+}
+
+/** What a run's events add up to, and which part of it is to be written. */
+export interface Summary {
+  readonly record: RunRecord;
+  /** Where the graph is new, everything of the run is written anew. */
+  readonly graph: GraphRecord | undefined;
+  /** In the order of the graph. */
+  readonly stages: ReadonlyMap<string, StageRecord>;
+  readonly changed: ReadonlySet<string>;
+}
+
+export async function writeSummary(tx: Kysely<Tables>, summary: Summary): Promise<void> {
+  const { record, graph, stages, changed } = summary;
+  if (graph !== undefined) {
+    const row = {
+      run: record.id,
+      workflow: record.workflow,
+      started: record.started,
+      record: JSON.stringify(record),
+      graph: JSON.stringify(graph),
+    };
+    await tx.insertInto("runs").values(row)
+      .onConflict((conflict) => conflict.column("run").doUpdateSet(row)).execute();
+    await tx.deleteFrom("stages").where("run", "=", record.id).execute();
+  } else {
+    await tx.updateTable("runs").set({ record: JSON.stringify(record) })
+      .where("run", "=", record.id).execute();
+  }
+  if (changed.size === 0) return;
+  const rows: Tables["stages"][] = [];
+  let place = 0;
+  for (const stage of stages.values()) {
+    const row = { run: record.id, stage: stage.id, place: place++, state: stage.state };
+    if (changed.has(stage.id)) rows.push({ ...row, record: JSON.stringify(stage) });
+  }
+  for (let i = 0; i < rows.length; i += ROWS_PER_INSERT) {
+    await tx.insertInto("stages").values(rows.slice(i, i + ROWS_PER_INSERT))
+      .onConflict((conflict) =>
+        conflict.columns(["run", "stage"]).doUpdateSet((e) => ({
+          state: e.ref("excluded.state"),
+          record: e.ref("excluded.record"),
+        }))
+      ).execute();
+  }
+}
+
+/** The latest graph that the events bring. */
+export function graphIn(events: readonly Event[]): GraphRecord | undefined {
+  for (const event of [...events].reverse()) {
+    if (event.type === "run.started" || event.type === "run.resumed") return event.graph;
+  }
+  return undefined;
 }
 
 function rowOf(event: Event): Tables["events"] {

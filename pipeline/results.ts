@@ -1,8 +1,26 @@
 /** Puts a run's named results where its user wants them, as files of their own. */
 import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { explainDisk, removeQuietly, temporaryBeside } from "./files.ts";
+import { explainDisk, removeQuietly } from "./files.ts";
+import { isLeftOver, temporaryName } from "./owner.ts";
 import type { Store } from "./store.ts";
+
+/** What `temporary` names, with the part that tells whose it is. */
+const TEMPORARY = /^\..*\.([0-9a-f]{8}-\d+-\d*-[0-9a-f]{8})\.tmp(\.old)?$/;
+
+/** A name beside `path` that says by which process it was made, for `sweepResults`. */
+function temporary(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${temporaryName()}.tmp`);
+}
+
+/** Removes what killed processes of this machine have left unfinished in a folder of results. */
+export async function sweepResults(out: string): Promise<void> {
+  const entries = await Array.fromAsync(Deno.readDir(out)).catch(() => []);
+  for (const { name } of entries) {
+    const maker = TEMPORARY.exec(name)?.[1];
+    if (maker !== undefined && isLeftOver(maker)) await removeQuietly(join(out, name));
+  }
+}
 
 /**
  * Finds out before hours of work whether its results can be put there, and makes nothing.
@@ -23,7 +41,8 @@ export async function checkResultsFolder(out: string): Promise<void> {
     });
   if (info !== undefined && !info.isDirectory) throw refuse(`${folder} is not a folder`);
   // Only trying tells: permissions, read-only file systems and file systems that hold no files.
-  const probe = temporaryBeside(join(folder, "oreo"));
+  await sweepResults(folder);
+  const probe = temporary(join(folder, "oreo"));
   try {
     await Deno.mkdir(probe);
   } catch (cause) {
@@ -46,6 +65,7 @@ export async function writeResults(
 ): Promise<void> {
   try {
     await Deno.mkdir(out, { recursive: true });
+    await sweepResults(out);
     for (const [name, id] of Object.entries(artifacts)) {
       const source = join(workspace, "results", name === "." ? "_" : name);
       await removeQuietly(source);
@@ -65,18 +85,18 @@ export async function writeResults(
 
 /** Copies beside the target first, since the store may be on another disk, then renames. */
 async function put(source: string, target: string): Promise<void> {
-  const temporary = join(dirname(target), `.${basename(target)}.${crypto.randomUUID()}.tmp`);
-  const old = `${temporary}.old`;
+  const fresh = temporary(target);
+  const old = `${fresh}.old`;
   try {
-    await copy(source, temporary);
+    await copy(source, fresh);
     try {
       await Deno.rename(target, old);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
-    await Deno.rename(temporary, target);
+    await Deno.rename(fresh, target);
   } finally {
-    await removeQuietly(temporary);
+    await removeQuietly(fresh);
     await removeQuietly(old);
   }
 }

@@ -7,6 +7,7 @@ import { format } from "node:util";
 import { UserError } from "../errors.ts";
 import { lockFile } from "./lock.ts";
 import { jobSchema, linesOf, type StageJob, type StageMessage } from "./protocol.ts";
+import type { Store } from "./store.ts";
 import { openStore } from "./store_open.ts";
 import { findStage, runStage, type StageRegistry } from "./worker.ts";
 
@@ -18,12 +19,14 @@ const SIGKILL = 9;
  * it failed. Where the job says so, waits for further jobs of the stage on standard input, a file name
  * a line, until that ends.
  *
+ * @param open opens the job's store
  * @throws UserError where the stage is unknown, or the file is missing or not a job of this stage
  */
 export async function stageCommand(
   name: string,
   spec: string,
   stages: StageRegistry,
+  open: (location: string) => Store = openStore,
 ): Promise<never> {
   await findStage(name, stages);
   let job = await readJob(name, spec);
@@ -50,7 +53,7 @@ export async function stageCommand(
   for (;;) {
     // An attempt that was given up may still be dying: wait until it is gone from the scratch folder.
     const lock = await lockFile(`${job.scratch}.attempt`);
-    const outcome = await runStage(job, stages, openStore(job.store), send, stop.signal);
+    const outcome = await runStage(job, stages, open(job.store), send, stop.signal);
     await lock.release();
     send(outcome);
     if (outcome.type !== "done") Deno.exit(1);

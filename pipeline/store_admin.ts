@@ -4,6 +4,7 @@ import type { JournalReader } from "./journal.ts";
 import type { Manifest, Store } from "./store.ts";
 import { join } from "node:path";
 import { removeQuietly } from "./files.ts";
+import { sweepResults } from "./results.ts";
 
 export interface ListedArtifact {
   readonly id: string;
@@ -158,6 +159,7 @@ export async function collectGarbage(
     }
     if (!options.dryRun) {
       await store.sweep();
+      for (const out of kept.outs) await sweepResults(out);
       if (!kept.unfinished) await removeQuietly(join(store.workspace, "scratch"));
     }
     return collected;
@@ -169,8 +171,10 @@ async function keptByRuns(journal: JournalReader, keepRuns: number) {
   const keys = new Set<string>();
   let since = Infinity;
   let unfinished = false;
+  const outs = new Set<string>();
   const perWorkflow = new Map<string, number>();
   for (const summary of await journal.runs({ limit: 1_000_000 })) {
+    outs.add(summary.out);
     const count = (perWorkflow.get(summary.workflow) ?? 0) + 1;
     perWorkflow.set(summary.workflow, count);
     const heard = Date.now() - (summary.heartbeat ?? 0) < SILENT_MS;
@@ -183,5 +187,5 @@ async function keptByRuns(journal: JournalReader, keepRuns: number) {
       for (const id of Object.values(stage.artifacts ?? {})) artifacts.add(id);
     }
   }
-  return { artifacts, keys, since, unfinished };
+  return { artifacts, keys, since, unfinished, outs };
 }

@@ -1,8 +1,13 @@
-/** Workflows of every shape, made from a number: chains, diamonds, shards with fan-in, iterations. */
+/**
+ * Workflows of every shape, made from a number: chains, diamonds, shards with fan-in, iterations,
+ * stages that run only under a condition.
+ */
 import { z } from "zod";
 import { defineWorkflow } from "../workflow.ts";
-import type { ArtifactRef } from "../workflow.ts";
-import { misbehave, mix, type text } from "./stages.ts";
+import type { ArtifactRef, Condition } from "../workflow.ts";
+import { misbehave, mix, mixOn, type text } from "./stages.ts";
+
+type Text = ArtifactRef<typeof text>;
 
 export const generated = defineWorkflow({
   name: "generated",
@@ -12,33 +17,48 @@ export const generated = defineWorkflow({
     const random = generator(params.shape);
     const between = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
     let count = 0;
-    const stage = (
-      first: ArtifactRef<typeof text> | undefined,
-      rest: ArtifactRef<typeof text>[],
+    const kind = random() < 0.5 ? mix : mixOn;
+    const node = (
+      first: Text | undefined,
+      rest: Text[],
+      when: { when?: Condition } = {},
     ) => {
       const id = `s${count++}`;
       const { stepMilliseconds } = params;
-      return w.stage(id, mix, {
+      return w.stage(id, kind, {
         params: { text: id, steps: between(1, 5), stepMilliseconds },
         inputs: { first, rest },
-      }).outputs;
+        ...when,
+      });
     };
-    let last: ArtifactRef<typeof text> | undefined;
+    const stage = (first: Text | undefined, rest: Text[]) => node(first, rest).outputs.text;
+    let last: Text | undefined;
     for (let part = between(2, 3); part > 0; part--) {
-      const shape = ["chain", "diamond", "shards", "iterations"][between(0, 3)];
+      const shape = ["chain", "diamond", "shards", "iterations", "condition"][between(0, 4)];
       if (shape === "chain") {
-        for (let i = between(1, 3); i > 0; i--) last = stage(last, []).text;
+        for (let i = between(1, 3); i > 0; i--) last = stage(last, []);
       } else if (shape === "diamond") {
         const [left, right] = [stage(last, []), stage(last, [])];
-        last = stage(left.text, [right.text, left.text]).text;
+        last = stage(left, [right, left]);
       } else if (shape === "shards") {
-        const shards = Array.from({ length: between(2, 4) }, () => stage(last, []).text);
-        last = stage(undefined, shards).text;
-      } else {
+        const shards = Array.from({ length: between(2, 4) }, () => stage(last, []));
+        last = stage(undefined, shards);
+      } else if (shape === "iterations") {
         for (let i = between(2, 3); i > 0; i--) {
           const sampled = stage(last, []);
-          last = stage(last, [sampled.text]).text;
+          last = stage(last, [sampled]);
         }
+      } else {
+        const first = node(last, []);
+        const limit = between(2, 3);
+        const second = node(first.outputs.text, [], {
+          when: {
+            of: [first],
+            test: (values) => Number(values["length"]) > limit,
+            otherwise: "too short",
+          },
+        });
+        last = stage(undefined, [first.outputs.text, second.outputs.text]);
       }
       w.output(`part${part}`, last!);
     }

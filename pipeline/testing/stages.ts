@@ -53,6 +53,9 @@ export const mix = defineStage({
   },
 });
 
+/** The same, in processes that do one job after another. */
+export const mixOn = defineStage({ ...mix, name: "mixOn", sharesProcess: true });
+
 /** Does what its parameter says: fails, hangs, dies, talks. */
 export const misbehave = defineStage({
   name: "misbehave",
@@ -118,6 +121,7 @@ export const who = defineStage({
 
 export const stages: StageRegistry = {
   mix,
+  mixOn,
   pass,
   who,
   misbehave: () => Promise.resolve(misbehave),
