@@ -34,6 +34,8 @@ async function main(args: string[]): Promise<void> {
     for (const inner of each.commands) inner.copyInheritedSettings(root);
     root.addCommand(each);
   }
+  // What looks like a workflow with arguments may be a misspelt subcommand, which the command tells.
+  commands[0]!.allowExcessArguments();
   try {
     await root.parseAsync(args, { from: "user" });
   } catch (error) {

@@ -1,7 +1,8 @@
 /**
  * The stage graph's engine against DVC and Metaflow on one graph of trivial stages, its store against
  * `cp` and `sha256sum`, and what its planner and journal take at size. BENCH_STAGES sets the number of
- * stages (default 300), BENCH_GIB the store's artifact (default 1).
+ * stages (default 300), BENCH_GIB the store's artifact (default 1), BENCH_EVENTS the journal's events
+ * (default 1,000,000).
  */
 import { join } from "node:path";
 import { z } from "zod";
@@ -20,7 +21,7 @@ import {
   stageCommand,
   type Workflow,
 } from "../pipeline/mod.ts";
-import { pythonEnvironment } from "./peer.ts";
+import { median, pythonEnvironment } from "./peer.ts";
 import { printTable, type Row } from "./table.ts";
 
 const PACKAGES = ["dvc==3.67.1", "metaflow==2.19.39"];
@@ -186,13 +187,105 @@ async function storeRows(folder: string, gib: number): Promise<Row[]> {
   ];
 }
 
+/** `count` shards that wait for nothing, so that each has to be looked up in the store. */
+function apart(count: number): Workflow {
+  return defineWorkflow({
+    name: "apart",
+    description: "trivial stages that wait for nothing",
+    params: z.object({}),
+    build(w) {
+      w.shards("s", write, count, (i) => ({ params: { text: String(i) }, inputs: { before: [] } }));
+    },
+  });
+}
+
 async function planning(folder: string): Promise<void> {
   const store = openStore(join(folder, "empty"));
-  const took = await seconds(async () => {
-    await planGraph(buildGraph(fan(100_000), {}, 0), { store });
-  });
-  const mib = Deno.memoryUsage().rss / 2 ** 20;
-  console.log(`\nplanning 100,000 shards: ${took.toFixed(2)} s, ${mib.toFixed(0)} MiB`);
+  console.log();
+  for (const make of [fan, apart]) {
+    const workflow = make(100_000);
+    const took = await seconds(async () => {
+      await planGraph(buildGraph(workflow, {}, 0), { store });
+    });
+    const mib = Deno.memoryUsage().rss / 2 ** 20;
+    console.log(
+      `planning 100,000 shards (${workflow.description}): ${took.toFixed(2)} s, ${
+        mib.toFixed(0)
+      } MiB`,
+    );
+  }
+}
+
+const RUNS = 50;
+const STAGES_PER_RUN = 100;
+const QUERIES = 20;
+
+/** Fills a journal with runs of equal length, all but the last ended, as runners would. */
+async function fillJournal(path: string, events: number): Promise<void> {
+  const journal = openJournal(path);
+  const ids = Array.from({ length: STAGES_PER_RUN }, (_, i) => `s${i}`);
+  const nodes = ids.map((id) => ({ id, stage: "write", inputs: [], params: { text: id } }));
+  const owner = { machine: "bench", host: "bench", pid: 1, birth: "", nonce: "bench" };
+  const [key, out] = ["k".repeat(64), "out"];
+  for (let r = 0; r < RUNS; r++) {
+    const claim = await journal.claim({ newRun: `bench-${r}`, fingerprint: `${r}` }, owner);
+    if (claim.state !== "granted") throw new Error(`run ${r} is held`);
+    const { writer } = claim;
+    writer.append({
+      type: "run.started",
+      workflow: "bench",
+      params: {},
+      seed: r,
+      graph: { nodes },
+      out,
+    });
+    const perStage = Math.floor((events / RUNS - 2) / STAGES_PER_RUN);
+    for (const stage of ids) {
+      writer.append({ type: "stage.started", stage, attempt: 1, key });
+      for (let step = 1; step <= perStage - 2; step++) {
+        const attempt = 1;
+        if (step % 2 === 0) {
+          writer.append({ type: "stage.metric", stage, attempt, step, values: { loss: 1 / step } });
+        } else {
+          writer.append({ type: "stage.log", stage, attempt, text: `step ${step}`, level: "info" });
+        }
+      }
+      const done = { stage, attempt: 1, key, artifacts: { text: key }, values: {}, seconds: 1 };
+      writer.append({ type: "stage.done", ...done });
+      await writer.flush();
+    }
+    if (r < RUNS - 1) writer.append({ type: "run.done", seconds: 1, values: {} });
+    await writer.close();
+  }
+  await journal.close();
+}
+
+async function journalRows(folder: string, events: number): Promise<void> {
+  const path = join(folder, "million.sqlite");
+  const filling = await seconds(() => fillJournal(path, events));
+  const journal = openJournal(path, { readOnly: true });
+  const run = `bench-${RUNS - 1}`;
+  const lastSeq = (await journal.run(run))!.lastSeq;
+  const queries: Record<string, () => Promise<unknown>> = {
+    "the list of runs": () => journal.runs({ limit: 100 }),
+    "a run with its stages": () => journal.run(run),
+    "its latest events": () => journal.events(run, { afterSeq: lastSeq - 200 }),
+    "a stage's log lines": () => journal.events(run, { stage: "s50", types: ["stage.log"] }),
+    "a stage's curve": () => journal.metrics(run, "s50"),
+    "the run's curves, 1,000 points": () => journal.metrics(run, undefined, { maxPoints: 1_000 }),
+  };
+  console.log(
+    `\nJournal of ${events.toLocaleString("en")} events, written in ${filling.toFixed(1)} s`,
+  );
+  for (const [name, query] of Object.entries(queries)) {
+    const times: number[] = [];
+    for (let i = 0; i < QUERIES; i++) times.push(await seconds(query) * 1000);
+    const worst = Math.max(...times);
+    console.log(
+      `  ${name.padEnd(32)} median ${median(times).toFixed(1)} ms, worst ${worst.toFixed(1)} ms`,
+    );
+  }
+  await journal.close();
 }
 
 /** Runs all of it and prints it. */
@@ -202,6 +295,7 @@ export async function benchPipeline(): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "bench-pipeline-" });
   try {
     await planning(folder);
+    await journalRows(folder, Number(Deno.env.get("BENCH_EVENTS") ?? 1_000_000));
     const store = await storeRows(folder, gib);
     printTable("Store against cp, sync and sha256sum", "cp + sha256sum", store);
     printTable(

@@ -24,7 +24,11 @@ export function plainCommand(name: string, description: string) {
 /** A command that reads or writes the journal of runs. */
 export function command(name: string, description: string) {
   return plainCommand(name, description)
-    .option("--journal <place>", "journal of runs: a file or postgres://", ".oreo/journal.sqlite");
+    .option(
+      "--journal <place>",
+      "journal of runs: a file, postgres:// or http(s)://",
+      ".oreo/journal.sqlite",
+    );
 }
 
 /** The option that names the artifact store. */

@@ -1,11 +1,12 @@
 /** `pipeline`: run a workflow or a stage of it, and look after the runs. */
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
+import { nearest, unknownName, UserError } from "../errors.ts";
 import {
   cancelRunCommand,
   listRunsCommand,
   logsCommand,
   type Program,
+  rebuildCommand,
   resumeRunCommand,
   runPipelineCommand,
   type RunResult,
@@ -42,6 +43,7 @@ export function pipelineCommand(program: Program) {
     .option("--dry-run", "say what would run, what is stored and why not, and do nothing")
     .option("--graph <form>", "print the graph as text, mermaid or json, and do nothing")
     .action(async (workflow, { memory, ...options }) => {
+      checkWords(pipeline.args, program, pipeline.commands.map((each) => each.name()));
       if (options.dryRun || options.graph !== undefined) chooseEngine(options.backend);
       else await prepareEngine(options.backend);
       const given = { ...options, memoryGiB: memory };
@@ -78,6 +80,10 @@ export function pipelineCommand(program: Program) {
       .action((options) => listRunsCommand(options)),
   );
   pipeline.addCommand(
+    command("rebuild", "derive what is shown about runs anew from their events")
+      .action((options) => rebuildCommand(options)),
+  );
+  pipeline.addCommand(
     command("show", "show a run and its stages")
       .argument("<run>")
       .option("--json", "as JSON")
@@ -92,6 +98,21 @@ export function pipelineCommand(program: Program) {
       .action((run, stage, options) => logsCommand(run, stage, options)),
   );
   return pipeline;
+}
+
+/** Refuses a misspelt subcommand, which looks like the name of a workflow, and words too many. */
+function checkWords(words: readonly string[], program: Program, subcommands: string[]): void {
+  const [name, ...more] = words;
+  if (name === undefined) return;
+  const workflows = Object.keys(program.workflows);
+  if (!workflows.includes(name)) {
+    const near = nearest(name, [...workflows, ...subcommands]);
+    if (more.length > 0 || (near !== undefined && subcommands.includes(near))) {
+      throw unknownName("workflow or subcommand", name, [...workflows, ...subcommands]);
+    }
+  } else if (more.length > 0) {
+    throw new UserError(`pipeline ${name}: unexpected argument '${more[0]}'`, { exitCode: 2 });
+  }
 }
 
 /** The report's table, where the workflow made one, and where the rest lies. */

@@ -125,6 +125,15 @@ export async function cancelRunCommand(
   });
 }
 
+/** `pipeline rebuild`: derives what is shown about runs anew from their events. */
+export async function rebuildCommand(options: PlaceOptions): Promise<void> {
+  // Read first: a journal must not come into being by this.
+  const known = await withJournal(options, { readOnly: true }, (journal) => journal.runs());
+  if (known.length === 0) return await print("no runs yet\n");
+  const count = await withJournal(options, {}, (journal) => journal.rebuild());
+  await print(`rebuilt ${count} runs from their events\n`);
+}
+
 function runText(run: RunSummary): string {
   const { counts } = run;
   const finished = counts.done + counts.cached + counts.skipped;

@@ -146,6 +146,8 @@ export interface Journal extends JournalReader {
   lastSeq(run: string): Promise<number | undefined>;
   /** Gives back the lease of such a holder. */
   release(run: string, fence: number): Promise<void>;
+  /** Derives all that is shown about runs anew from their events; returns how many runs there are. */
+  rebuild(): Promise<number>;
 }
 
 /** Another runner drives the run now; this one must stop at once and publish nothing. */

@@ -4,7 +4,7 @@
  * the history is. `claims` holds the leases.
  */
 import { type Kysely, sql } from "kysely";
-import { type Event, type GraphRecord, upgradeEvent } from "./events.ts";
+import type { Event, GraphRecord } from "./events.ts";
 import {
   type Claim,
   type ClaimResult,
@@ -17,6 +17,7 @@ import {
 } from "./journal.ts";
 import { followByAsking } from "./journal_follow.ts";
 import type { DialectRules, Tables } from "./journal_schema.ts";
+import { eventOf, rebuildSummaries } from "./journal_rebuild.ts";
 import { adopt, DatabaseWriter, readStages, releaseLease } from "./journal_writer.ts";
 import { isAlive, type Owner, ownerSchema } from "./owner.ts";
 import type { RunRecord, StageState } from "./summary.ts";
@@ -240,6 +241,10 @@ export class DatabaseJournal implements Journal {
     await releaseLease(db, run, fence);
   }
 
+  async rebuild(): Promise<number> {
+    return await rebuildSummaries(await this.#writable());
+  }
+
   async close(): Promise<void> {
     await (await this.#opened)?.destroy();
   }
@@ -249,12 +254,6 @@ export class DatabaseJournal implements Journal {
     if (db === undefined) throw new Error("the journal was opened for reading only");
     return db;
   }
-}
-
-function eventOf(row: Tables["events"]): Event {
-  const { data, stage, ...envelope } = row;
-  const body = JSON.parse(data) as Record<string, unknown>;
-  return upgradeEvent({ ...envelope, ...(stage === null ? {} : { stage }), ...body });
 }
 
 function summary(

@@ -107,6 +107,16 @@ export class HttpJournal implements Journal {
     await this.#post(runPath(run, "cancel"), {});
   }
 
+  rebuild(): Promise<number> {
+    return Promise.reject(
+      new UserError(
+        `rebuilding the journal ${this.#location}: do it where its file or database is, with ` +
+          `pipeline rebuild --journal`,
+        { exitCode: 2 },
+      ),
+    );
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { GraphRecord } from "./events.ts";
 import { inlineExecutor } from "./executors/inline.ts";
 import { openJournal } from "./journal_open.ts";
+import { JOURNAL_VERSION } from "./journal_schema.ts";
 import { thisOwner } from "./owner.ts";
 import { runWorkflow } from "./runner.ts";
 import { withFixture, workflowOf } from "./testing/fixture.ts";
@@ -17,6 +18,45 @@ Deno.test("a journal in Postgres serves runners and readers like one in a file",
       assert.deepEqual(await reader.runs(), []);
       await reader.close();
     });
+
+    for (let version = 1; version < JOURNAL_VERSION; version++) {
+      await t.step(`a journal of version ${version} is brought up to date`, async () => {
+        const { default: pg } = await import("pg");
+        const name = `old${version}`;
+        const file = new URL(`./testing/journal_v${version}.sql`, import.meta.url);
+        const dump = (await Deno.readTextFile(file)).replace(/^PRAGMA.*$/m, "");
+        const url = server.url.replace("/postgres?", `/${name}?`);
+        for (
+          const [database, text] of [
+            [server.url, `create database ${name}`],
+            [url, dump],
+            [url, "create table journal_version (version integer not null)"],
+            [url, `insert into journal_version values (${version})`],
+          ] as const
+        ) {
+          const client = new pg.Client({ connectionString: database });
+          await client.connect();
+          await client.query(text);
+          await client.end();
+        }
+        const reader = openJournal(url, { readOnly: true });
+        assert.equal((await reader.run("w-1"))?.stages[0]?.state, "failed");
+        await reader.close();
+        const journal = openJournal(url);
+        const claim = await journal.claim({ newRun: "w-2", fingerprint: "f" }, thisOwner());
+        assert(claim.state === "granted");
+        assert.equal(claim.writer.run, "w-1");
+        claim.writer.append({ type: "run.resumed", graph, out: "o" });
+        await journal.requestCancel("w-1");
+        await claim.writer.beat();
+        assert.equal(claim.writer.cancelRequested.aborted, true);
+        await claim.writer.close();
+        const before = await journal.run("w-1");
+        assert.equal(await journal.rebuild(), 1);
+        assert.deepEqual(await journal.run("w-1"), before);
+        await journal.close();
+      });
+    }
 
     await t.step("a run goes through and is read back", async () => {
       await withFixture(async ({ store, folder }) => {

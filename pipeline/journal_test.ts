@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { eventSchema, type GraphRecord } from "./events.ts";
 import type { Journal, RunWriter } from "./journal.ts";
+import { JOURNAL_VERSION } from "./journal_schema.ts";
 import { openJournal } from "./journal_open.ts";
 import { thisOwner } from "./owner.ts";
 
@@ -244,24 +245,77 @@ Deno.test("a file that is no journal, or one of a later version, is refused by n
   });
 });
 
-Deno.test("a journal of the first version is brought up to date with all it holds", async () => {
-  await withJournal(async (_, path) => {
-    const old = join(path, "..", "..", "old.sqlite");
-    const file = new DatabaseSync(old);
-    file.exec(await Deno.readTextFile(new URL("./testing/journal_v1.sql", import.meta.url)));
+Deno.test("all that is shown about runs can be made again from their events", async () => {
+  await withJournal(async (journal, path) => {
+    const failed = await granted(journal, "r1");
+    start(failed);
+    failed.append({ type: "stage.started", stage: "a", attempt: 1, key: "k" });
+    failed.append({ type: "stage.progress", stage: "a", attempt: 1, done: 1, total: 4 });
+    failed.append({ type: "run.failed", message: "no" });
+    await failed.close();
+    const resumed = await granted(journal, "r2");
+    resumed.append({ type: "run.resumed", graph, out: "o2" });
+    resumed.append({
+      type: "stage.cached",
+      stage: "a",
+      key: "k",
+      artifacts: { out: "x" },
+      values: { n: 2 },
+    });
+    resumed.append({ type: "stage.skipped", stage: "b", reason: "not needed" });
+    resumed.append({ type: "run.done", seconds: 1, values: { best: 2 } });
+    await resumed.close();
+    const going = await granted(journal, "r3");
+    start(going);
+    going.append({ type: "stage.started", stage: "a", attempt: 1, key: "k" });
+    going.append({ type: "stage.metric", stage: "a", attempt: 1, step: 3, values: { loss: 1 } });
+    await going.flush();
+    const all = async () => [await journal.run("r1"), await journal.run("r3")];
+    const before = await all();
+    const file = new DatabaseSync(path);
+    file.exec(`update runs set record = '{}' where run = 'r1'; delete from runs where run = 'r3';
+      delete from stages where stage = 'a'; update stages set record = '{}', place = 9`);
     file.close();
-    const reader = openJournal(old, { readOnly: true });
-    assert.equal((await reader.run("w-1"))?.stages[0]?.state, "failed");
-    await reader.close();
-    const journal = openJournal(old);
-    const writer = await granted(journal, "w-2");
-    assert.equal(writer.run, "w-1");
-    writer.append({ type: "run.resumed", graph, out: "o" });
-    await journal.requestCancel("w-1");
-    await writer.beat();
-    assert.equal(writer.cancelRequested.aborted, true);
-    await writer.close();
-    assert.equal((await journal.events("w-1")).length, 5);
-    await journal.close();
+    assert.notDeepEqual(await all(), before);
+    assert.equal(await journal.rebuild(), 2);
+    assert.deepEqual(await all(), before);
+    // Its runner goes on as if nothing had been.
+    going.append({ type: "stage.failed", stage: "a", attempt: 1, message: "x", retryable: true });
+    await going.close();
+    assert.equal((await journal.run("r3"))?.stages[0]?.state, "failed");
   });
 });
+
+Deno.test("there is a journal of every earlier version to test with", () => {
+  const versions = Array.from(
+    Deno.readDirSync(new URL("./testing", import.meta.url)),
+    ({ name }) => /^journal_v(\d+)\.sql$/.exec(name)?.[1],
+  ).filter((version) => version !== undefined).map(Number).sort((a, b) => a - b);
+  assert.deepEqual(versions, Array.from({ length: JOURNAL_VERSION - 1 }, (_, i) => i + 1));
+});
+
+for (let version = 1; version < JOURNAL_VERSION; version++) {
+  Deno.test(`a journal of version ${version} is brought up to date with all it holds`, async () => {
+    await withJournal(async (_, path) => {
+      const old = join(path, "..", "..", "old.sqlite");
+      const file = new DatabaseSync(old);
+      file.exec(
+        await Deno.readTextFile(new URL(`./testing/journal_v${version}.sql`, import.meta.url)),
+      );
+      file.close();
+      const reader = openJournal(old, { readOnly: true });
+      assert.equal((await reader.run("w-1"))?.stages[0]?.state, "failed");
+      await reader.close();
+      const journal = openJournal(old);
+      const writer = await granted(journal, "w-2");
+      assert.equal(writer.run, "w-1");
+      writer.append({ type: "run.resumed", graph, out: "o" });
+      await journal.requestCancel("w-1");
+      await writer.beat();
+      assert.equal(writer.cancelRequested.aborted, true);
+      await writer.close();
+      assert.equal((await journal.events("w-1")).length, 5);
+      await journal.close();
+    });
+  });
+}

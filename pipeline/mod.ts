@@ -6,6 +6,7 @@
 export * from "./events.ts";
 export * from "./journal.ts";
 export { openJournal } from "./journal_open.ts";
+export { journalHandler, type ServeJournalOptions } from "./journal_serve.ts";
 export type { RunRecord, RunState, StageRecord, StageState } from "./summary.ts";
 export * from "./stage.ts";
 export { buildGraph, defineWorkflow } from "./workflow.ts";
@@ -41,7 +42,13 @@ export {
   runPipelineCommand,
   type WorkflowRegistry,
 } from "./cli.ts";
-export { cancelRunCommand, listRunsCommand, logsCommand, showRunCommand } from "./cli_runs.ts";
+export {
+  cancelRunCommand,
+  listRunsCommand,
+  logsCommand,
+  rebuildCommand,
+  showRunCommand,
+} from "./cli_runs.ts";
 export type { PlaceOptions } from "./cli_place.ts";
 export {
   collectGarbageCommand,

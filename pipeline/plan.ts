@@ -5,7 +5,7 @@
 import { IMPORT_STAGE } from "./workflow.ts";
 import { CodeHasher } from "./code.ts";
 import type { Json, Values } from "./events.ts";
-import type { Graph, GraphNode, InputRef } from "./graph.ts";
+import { type Graph, type GraphNode, type InputRef, waitsFor } from "./graph.ts";
 import { canonicalJson, hashOf } from "./hash.ts";
 import { importId } from "./import.ts";
 import type { JournalReader } from "./journal.ts";
@@ -14,6 +14,9 @@ import type { Store, WorkRecord } from "./store.ts";
 
 /** Raise it when keys are made in another way; older results are then not found. */
 const KEY_SCHEME = 1;
+
+/** A store far away takes its time for each answer. */
+const LOOKUPS_AT_A_TIME = 64;
 
 /** Artifact ids by input name; inputs left out are absent. */
 export type InputIds = Record<string, string | string[]>;
@@ -118,41 +121,48 @@ export async function planGraph(graph: Graph, options: PlanOptions): Promise<Pla
   const { store, anyCode = false, remember = false } = options;
   const hasher = new CodeHasher();
   const results = new Map<string, NodeResult>();
-  const planned: PlannedStage[] = [];
   const toExplain = new Map<string, Work>();
   const lookUp = (id: string) => results.get(id)!;
-  for (const node of graph.nodes) {
-    const add = (state: PlannedStage["state"], reasons: string[] = []) =>
-      planned.push({ id: node.id, stage: node.stage.name, state, reasons });
+  const planNode = async (node: GraphNode): Promise<PlannedStage> => {
+    const say = (state: PlannedStage["state"], reasons: string[] = []) => {
+      return { id: node.id, stage: node.stage.name, state, reasons };
+    };
     if (node.importPath !== undefined) {
       const kind = node.stage.outputs["content"]!;
       const id = await importId(node.id, kind, node.importPath, store, { remember });
       results.set(node.id, { artifacts: { content: id }, values: {} });
-      if (await store.has(id)) add("cached");
-      else add("run", [`${node.importPath} is new or has changed`]);
-      continue;
+      if (await store.has(id)) return say("cached");
+      return say("run", [`${node.importPath} is new or has changed`]);
     }
     const unknown = unknownBefore(node, results);
-    if (unknown.length > 0) {
-      add("unknown", unknown);
-      continue;
-    }
+    if (unknown.length > 0) return say("unknown", unknown);
     const skipped = skipReason(node, lookUp);
     if (skipped !== undefined) {
       results.set(node.id, { artifacts: {}, values: {}, skipped });
-      add("skip", [skipped]);
-      continue;
+      return say("skip", [skipped]);
     }
     const work = workOf(node, inputIds(node, lookUp), await hasher.hash(node.stage.module));
     const record = await findDone(work, store, anyCode);
     if (record === undefined) {
       toExplain.set(node.id, work);
-      add("run");
-    } else {
-      results.set(node.id, { artifacts: record.outputs, values: record.values });
-      add("cached");
+      return say("run");
     }
+    results.set(node.id, { artifacts: record.outputs, values: record.values });
+    return say("cached");
+  };
+  const planned: PlannedStage[] = [];
+  let together = new Map<string, Promise<PlannedStage>>();
+  const settle = async () => {
+    for (const stage of await Promise.all(together.values())) planned.push(stage);
+    together = new Map();
+  };
+  for (const node of graph.nodes) {
+    if (together.size >= LOOKUPS_AT_A_TIME || waitsFor(node).some((id) => together.has(id))) {
+      await settle();
+    }
+    together.set(node.id, planNode(node));
   }
+  await settle();
   const reasons = await explain(graph, toExplain, options);
   return planned.map((stage) => ({ ...stage, reasons: reasons.get(stage.id) ?? stage.reasons }));
 }
@@ -181,6 +191,7 @@ async function explain(
   const { store, journal } = options;
   const reasons = new Map<string, string[]>();
   const open = new Map(works);
+  const nodes = new Map(graph.nodes.map((node) => [node.id, node]));
   const runs = await journal?.runs({ workflow: graph.workflow, limit: 20 }) ?? [];
   for (const { id } of runs) {
     if (open.size === 0) break;
@@ -193,7 +204,7 @@ async function explain(
       const same = stage.key === work.key;
       const record = same && await store.record(work.key, work.code) ||
         await store.record(stage.key, undefined);
-      const node = graph.nodes.find((one) => one.id === stage.id)!;
+      const node = nodes.get(stage.id)!;
       reasons.set(
         stage.id,
         record === undefined ? ["its earlier result is gone"] : differences(work, record, node),

@@ -6,7 +6,8 @@ import { planGraph } from "./plan.ts";
 import { RunCancelledError } from "./run_options.ts";
 import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
 import { misbehave, mix, pass, text, who } from "./testing/stages.ts";
-import { type ArtifactRef, buildGraph } from "./workflow.ts";
+import type { Values } from "./events.ts";
+import { type ArtifactRef, buildGraph, type NodeHandle } from "./workflow.ts";
 
 const diamond = (params: { text?: string } = {}) =>
   workflowOf((w) => {
@@ -172,6 +173,49 @@ Deno.test("conditions skip stages and those that need them", async () => {
       "c: 'b' was skipped",
       "d done: 3 parts",
     ]);
+  });
+});
+
+Deno.test("iterations stop when a metric gets no better, and what came before stands", async () => {
+  await withFixture(async ({ run, folder, journal }) => {
+    // `mix` returns the number of its parts; the third iteration has no more than the second.
+    const parts = [1, 2, 2, 9];
+    const workflow = workflowOf((w) => {
+      const made: ArtifactRef<typeof text>[] = [];
+      const nodes: NodeHandle[] = [];
+      for (const [i, count] of parts.entries()) {
+        const rest = Array.from(
+          { length: count },
+          (_, n) =>
+            w.stage(`part-${i}-${n}`, mix, { params: { text: `${i} ${n}` }, inputs: { rest: [] } })
+              .outputs.text,
+        );
+        const [last, before] = [nodes.at(-1), nodes.at(-2)];
+        const when = last === undefined ? {} : {
+          when: {
+            of: before === undefined ? [last] : [last, before],
+            test: (now: Values, then?: Values) =>
+              Number(now["length"]) > Number(then?.["length"] ?? 0),
+            otherwise: "no better",
+          },
+        };
+        const node = w.stage(`iteration-${i}`, mix, { inputs: { rest }, ...when });
+        nodes.push(node);
+        made.push(node.outputs.text);
+      }
+      w.output("all", w.stage("all", mix, { inputs: { rest: made } }).outputs.text);
+      w.output("last", made.at(-1)!);
+    });
+    const { artifacts, ran } = await run(workflow);
+    assert.equal(ran, 14 + 3 + 1);
+    assert.deepEqual(Object.keys(artifacts), ["all"]);
+    assert.deepEqual(Object.keys(await contents(join(folder, "out"))), ["all/text"]);
+    const stages = (await journal.run((await journal.runs())[0]!.id))!.stages;
+    const skipped = stages.filter((stage) => stage.state === "skipped");
+    assert.deepEqual(skipped.map(({ id, message }) => [id, message]), [[
+      "iteration-3",
+      "no better",
+    ]]);
   });
 });
 

@@ -16,7 +16,8 @@ interface Waiting {
 export class Slots {
   readonly #total: Capacity;
   #free: Capacity;
-  #waiting: Waiting[] = [];
+  /** In the order in which they came. */
+  readonly #waiting = new Set<Waiting>();
 
   constructor(total: Capacity) {
     this.#total = total;
@@ -44,11 +45,11 @@ export class Slots {
         },
       };
       const give = () => {
-        this.#waiting = this.#waiting.filter((other) => other !== waiting);
+        this.#waiting.delete(waiting);
         reject(signal.reason);
       };
       signal.addEventListener("abort", give, { once: true });
-      this.#waiting.push(waiting);
+      this.#waiting.add(waiting);
       this.#serve();
     });
     let held = true;
@@ -61,20 +62,15 @@ export class Slots {
   }
 
   #serve(): void {
-    if (this.#free.slots < 1) return;
-    const still: Waiting[] = [];
-    const granted: Waiting[] = [];
     for (const waiting of this.#waiting) {
+      // Of a hundred thousand that wait, only as many are looked at as there may be room for.
+      if (this.#free.slots < 1) return;
       const left = combine(this.#free, waiting.need, -1);
-      if (left.slots >= 0 && left.gpus >= 0 && left.memoryGiB >= 0) {
-        this.#free = left;
-        granted.push(waiting);
-      } else {
-        still.push(waiting);
-      }
+      if (left.gpus < 0 || left.memoryGiB < 0) continue;
+      this.#free = left;
+      this.#waiting.delete(waiting);
+      waiting.grant();
     }
-    this.#waiting = still;
-    for (const waiting of granted) waiting.grant();
   }
 }
 

@@ -10,6 +10,7 @@
  * Each file is written under a temporary name, flushed to disk and renamed; a manifest comes after its
  * blobs, a record after its manifests. A file that several artifacts share is stored once.
  */
+import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { BlobFolder } from "./blobs.ts";
 import {
@@ -194,6 +195,8 @@ export class FolderStore implements Store {
   }
 
   async #readRecord(path: string): Promise<WorkRecord | undefined> {
+    // Most of what a large graph asks for is not there; this finds it out quickest.
+    if (!existsSync(path)) return undefined;
     let text: string;
     try {
       text = await Deno.readTextFile(path);

@@ -8,7 +8,12 @@ import { CorruptArtifactError, type PublishOptions, type Store } from "./store.t
 import { collectGarbage, verifyStore } from "./store_admin.ts";
 import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
 import { withS3 } from "./testing/s3.ts";
+import { generated } from "./testing/generated.ts";
 import { mix, stages } from "./testing/stages.ts";
+import { openJournal } from "./journal_open.ts";
+import type { WorkflowBuilder } from "./workflow.ts";
+
+const SHAPE = { shape: 8, stepMilliseconds: 0 };
 
 const options: PublishOptions = {
   kind: "text",
@@ -109,6 +114,42 @@ Deno.test({
           });
         },
       );
+
+      await t.step("connections that break lose and damage nothing", async () => {
+        const flaky = (): Store =>
+          openStore(`${server.flaky}&cache=${join(folder, `m${machines++}`)}`);
+        await withFixture(async ({ run, folder: place, journal }) => {
+          const workflow = {
+            ...generated,
+            build: (w: WorkflowBuilder) => generated.build(w, SHAPE),
+          };
+          await run(workflow as never, { out: join(place, "calm") });
+          const expected = await contents(join(place, "calm"));
+          const remote = openJournal(join(place, "remote.sqlite"));
+          let failures = 0;
+          for (let done = false; !done;) {
+            const store = flaky();
+            const executor = inlineExecutor(stages, store);
+            try {
+              await run(workflow as never, { store, executor, journal: remote, maxAttempts: 10 });
+              done = true;
+            } catch (error) {
+              assert.match(String(error), /in the store s3:/);
+              assert(++failures < 50, String(error));
+            }
+          }
+          assert.deepEqual(await contents(join(place, "out")), expected);
+          await remote.close();
+          const direct = openStore(
+            server.flaky.replace(/endpoint=.*/, server.location.replace(/.*\?/, "")) +
+              `&cache=${join(folder, "direct")}`,
+          );
+          const { problems, artifacts } = await verifyStore(direct);
+          assert.deepEqual(problems, []);
+          assert(artifacts > 0);
+          await collectGarbage(direct, journal, { keepRuns: 0 });
+        });
+      });
       await Deno.remove(folder, { recursive: true });
     });
   },

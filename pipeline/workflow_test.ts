@@ -146,6 +146,51 @@ Deno.test("wrong wiring does not compile and is refused when it does", () => {
   build((w) => w.stage("sample", sample, {}).outputs.policy);
 });
 
+Deno.test("wrongly wired shards and conditions do not compile either", () => {
+  build((w) => {
+    const shards = w.shards("s", sample, 3, (i) => ({ params: { count: i + 1 } }));
+    const data: ArtifactRef<typeof trajectories>[] = shards.map((shard) => shard.outputs.data);
+    const policy = w.stage("t", train, { params: { rate: 1 }, inputs: { data } });
+    w.stage("e", evaluate, {
+      inputs: { policy: policy.outputs.policy },
+      when: { of: [policy], test: (values) => values["paths"] !== null, otherwise: "no" },
+    });
+    const inputs = { policy: policy.outputs.policy };
+    // @ts-expect-error a condition says why the stage is skipped
+    w.stage("e2", evaluate, { inputs, when: { of: [policy], test: () => true } });
+  });
+  assert.throws(() =>
+    build((w) => {
+      const policy = w.stage("t", train, { params: { rate: 1 }, inputs: { data: [] } });
+      const when = { of: [policy.outputs.policy], test: () => true, otherwise: "no" };
+      // @ts-expect-error a condition is on stages, not on what they make
+      w.stage("e", evaluate, { inputs: { policy: policy.outputs.policy }, when });
+    }), /'e' depends on 'undefined', which is not in this graph/);
+  fails((w) => {
+    // @ts-expect-error each shard takes the parameters of its stage
+    w.shards("s", sample, 2, (i) => ({ params: { count: `${i}` } }));
+  }, /stage 'sample' \('s\[0\]'\): parameter 'count': expected number, received string/);
+  fails((w) => {
+    const policies = w.shards("p", train, 2, () => ({ params: { rate: 1 }, inputs: { data: [] } }));
+    const data = policies.map((shard) => shard.outputs.policy);
+    // @ts-expect-error checkpoints are no trajectories, in a list either
+    w.stage("t", train, { params: { rate: 1 }, inputs: { data } });
+  }, /needs input 'data' of kind trajectories, got checkpoint \(from 'p\[0\]'\)/);
+  fails((w) => {
+    const shards = w.shards("s", sample, 2, () => ({}));
+    // @ts-expect-error a list does not go where one artifact is asked for
+    w.stage("e", evaluate, { inputs: { policy: shards.map((shard) => shard.outputs.data) } });
+  }, /takes one checkpoint as input 'policy', got a list/);
+  fails(
+    (w) => void w.shards("s", sample, 0, () => ({})),
+    /shards 's': the count must be a positive integer, got 0/,
+  );
+  fails((w) => {
+    const when = { of: [{ id: "gone", outputs: {} }], test: () => true, otherwise: "no" };
+    w.stage("s", sample, { when });
+  }, /'s' depends on 'gone', which is not in this graph/);
+});
+
 Deno.test("all problems of a graph are told at once", () => {
   fails(
     (w) => {

@@ -54,10 +54,19 @@ const routes = {
     method: "get",
     path: "/api/runs/{id}/metrics",
     summary: "Points of the training curves, in the order drawn",
-    request: { params: runParam, query: z.object({ stage: z.string().optional() }) },
+    request: {
+      params: runParam,
+      query: z.object({
+        stage: z.string().optional(),
+        maxPoints: Limit(10_000, 1_000_000).openapi({
+          description: "of more points about so many are given, chosen evenly and always the same",
+        }),
+      }),
+    },
     responses: {
       200: json(z.object({ points: z.array(schemas.MetricPoint) }), "The points"),
       ...notFound,
+      ...badQuery,
     },
   }),
   logs: createRoute({
@@ -138,9 +147,9 @@ export function createApi({ journal, signal }: ApiOptions): OpenAPIHono {
     return c.json({ ...run, ...report }, 200);
   });
   api.openapi(routes.metrics, async (c) => {
-    const { stage } = c.req.valid("query");
+    const { stage, maxPoints } = c.req.valid("query");
     const run = await findRun(journal, c.req.valid("param").id, stage);
-    return c.json({ points: await journal.metrics(run.id, stage) }, 200);
+    return c.json({ points: await journal.metrics(run.id, stage, { maxPoints }) }, 200);
   });
   api.openapi(routes.logs, async (c) => {
     const { stage, limit } = c.req.valid("query");

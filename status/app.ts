@@ -21,6 +21,8 @@ export interface AppOptions {
   journal: JournalReader | string;
   /** Where given, reading needs this token (`access.ts`); else reading is public. */
   readToken?: string;
+  /** Answers jobs that write their events to `/journal/` over HTTP (`journalHandler`). */
+  intake?: (request: Request) => Promise<Response>;
   /** Ends open event streams when aborted. */
   signal?: AbortSignal;
   /** The clock, in milliseconds since 1970. */
@@ -31,6 +33,8 @@ export interface AppOptions {
 
 const LOG_LINES = 200;
 const RUNS_SHOWN = 100;
+/** More points than a page has room for make it slow and no clearer. */
+const CURVE_POINTS = 20_000;
 
 /** The app as a Hono app; `app.fetch` is a fetch handler for any server or serverless host. */
 export function createApp(options: AppOptions): Hono {
@@ -43,12 +47,18 @@ export function createApp(options: AppOptions): Hono {
 
   const app = new Hono();
   app.use(headers);
+  // Before the readers' token: writers have one of their own.
+  const { intake } = options;
+  if (intake !== undefined) app.all("/journal/*", (c) => intake(c.req.raw));
   if (options.readToken !== undefined) app.use(requireToken(options.readToken));
   const { signal } = options;
   app.route("/", createApi({ journal, ...(signal === undefined ? {} : { signal }) }));
 
   const curves = async (run: RunDetail, stage?: string): Promise<CurvesProps> => ({
-    curves: curvesOf(await journal.metrics(run.id, stage), run.stages.map((s) => s.id)),
+    curves: curvesOf(
+      await journal.metrics(run.id, stage, { maxPoints: CURVE_POINTS }),
+      run.stages.map((s) => s.id),
+    ),
     draw: (panel) => charts.draw(run.id, panel),
   });
 

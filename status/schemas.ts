@@ -29,6 +29,9 @@ export const Run = z.object({
   state: RunState,
   params: Values,
   seed: z.number(),
+  only: z.string().optional().openapi({
+    description: "the one stage that the run is for, where it is not for the whole workflow",
+  }),
   out: z.string().openapi({ description: "folder of the report, on the machine of the runner" }),
   started: Milliseconds,
   updated: Milliseconds,
@@ -36,6 +39,7 @@ export const Run = z.object({
   seconds: z.number().optional(),
   values: Values.optional(),
   message: z.string().optional(),
+  gpuSeconds: z.number().optional().openapi({ description: "what its stages have used in all" }),
   lastSeq: z.number(),
   heartbeat: Milliseconds.optional(),
   counts: z.record(StageState, z.number()),

@@ -21,6 +21,18 @@ const cases: Readonly<Record<string, Case>> = {
     args: ["pipeline", "dmo"],
     says: /unknown workflow 'dmo': did you mean 'demo'\? Known: demo, gsm8k/,
   },
+  "a misspelt subcommand": {
+    args: ["pipeline", "rnus"],
+    says: /unknown workflow or subcommand 'rnus': did you mean 'runs'\?/,
+  },
+  "a misspelt subcommand with arguments": {
+    args: ["pipeline", "cancle", "demo-20260102-030405"],
+    says: /unknown workflow or subcommand 'cancle': did you mean 'cancel'\?/,
+  },
+  "an argument too many": {
+    args: ["pipeline", "demo", "again"],
+    says: /pipeline demo: unexpected argument 'again'/,
+  },
   "an unknown parameter": {
     args: ["pipeline", "demo", "--set", "sft.epoch=1"],
     says: /unknown parameter 'sft\.epoch': did you mean 'sft\.epochs'\?/,
