@@ -139,6 +139,7 @@ Deno.test({
             }
           }
           assert.deepEqual(await contents(join(place, "out")), expected);
+          assert(server.breaks() > 10, `it broke ${server.breaks()} times`);
           await remote.close();
           const direct = openStore(
             server.flaky.replace(/endpoint=.*/, server.location.replace(/.*\?/, "")) +

@@ -11,12 +11,14 @@ export interface S3Server {
   readonly location: string;
   /** The same through a connection that breaks at random. */
   readonly flaky: string;
+  /** How often it has broken so far. */
+  breaks(): number;
   /** The folder in which the server keeps the objects. */
   readonly objects: string;
 }
 
 /** On average. */
-const BYTES_UNTIL_BREAK = 60_000;
+const BYTES_UNTIL_BREAK = 8_000;
 
 const credentials = { accessKeyId: "tester", secretAccessKey: "tester-secret" };
 
@@ -50,10 +52,12 @@ export async function withS3(body: (server: S3Server) => Promise<void>): Promise
     const client = new S3Client({ endpoint, region: "us-east-1", forcePathStyle: true });
     await client.send(new CreateBucketCommand({ Bucket: "store" }));
     client.destroy();
-    proxy = flakyProxy(port, generator(7));
+    let breaks = 0;
+    proxy = flakyProxy(port, generator(7), () => breaks++);
     await body({
       location: `s3://store/some/prefix?endpoint=${endpoint}`,
       flaky: `s3://store/flaky?endpoint=http://127.0.0.1:${proxy.addr.port}`,
+      breaks: () => breaks,
       objects: `${folder}/store/some/prefix`,
     });
   } finally {
@@ -67,7 +71,7 @@ export async function withS3(body: (server: S3Server) => Promise<void>): Promise
 }
 
 /** Passes connections on to a port; every so many bytes, in either direction, one breaks. */
-function flakyProxy(port: number, random: () => number): Deno.TcpListener {
+function flakyProxy(port: number, random: () => number, onBreak: () => void): Deno.TcpListener {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const pass = async (from: Deno.Conn, to: Deno.Conn) => {
     let left = Math.floor(-Math.log(1 - random()) * BYTES_UNTIL_BREAK);
@@ -76,7 +80,7 @@ function flakyProxy(port: number, random: () => number): Deno.TcpListener {
       const some = buffer.subarray(0, Math.min(count, left));
       for (let done = 0; done < some.length;) done += await to.write(some.subarray(done));
       left -= count;
-      if (left <= 0) return;
+      if (left <= 0) return onBreak();
     }
   };
   (async () => {
