@@ -47,7 +47,7 @@ export interface JournalReader {
   events(run: string, filter?: EventFilter): Promise<Event[]>;
   /**
    * Metric points in the order they were drawn. Where a stage drew a step again after it had been
-   * killed, only the later point counts. Of more than `maxPoints` about so many are returned, chosen
+   * killed, only the later point counts. Of more than `maxPoints` only so many are returned, chosen
    * evenly and always the same.
    */
   metrics(

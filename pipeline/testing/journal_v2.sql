@@ -1,0 +1,20 @@
+-- A journal as version 2 wrote it: one run that failed.
+BEGIN TRANSACTION;
+CREATE TABLE "claims" ("run" text primary key, "fingerprint" text not null, "place" integer not null, "fence" integer not null, "owner" text, "beat" integer not null, "time" bigint not null, "stop" integer default 0 not null);
+INSERT INTO "claims" VALUES('w-1','f',1,1,NULL,2,1795460928071,0);
+CREATE TABLE "events" ("run" text not null, "seq" bigint not null, "v" integer not null, "time" bigint not null, "type" text not null, "stage" text, "data" text not null, constraint "events_key" primary key ("run", "seq"));
+INSERT INTO "events" VALUES('w-1',1,1,1795460928069,'run.started',NULL,'{"workflow":"w","params":{},"seed":1,"graph":{"nodes":[{"id":"a","stage":"make","inputs":[],"params":{"size":1}},{"id":"b","stage":"use","inputs":["a"],"params":{}}]},"out":"o"}');
+INSERT INTO "events" VALUES('w-1',2,1,1795460928069,'stage.started','a','{"attempt":1,"key":"k"}');
+INSERT INTO "events" VALUES('w-1',3,1,1795460928069,'stage.failed','a','{"attempt":1,"message":"no","retryable":false}');
+INSERT INTO "events" VALUES('w-1',4,1,1795460928069,'run.failed',NULL,'{"message":"stage ''a'' failed: no"}');
+CREATE TABLE "runs" ("run" text primary key, "workflow" text, "started" bigint not null, "record" text not null, "graph" text not null);
+INSERT INTO "runs" VALUES('w-1','w',1795460928069,'{"id":"w-1","workflow":"w","state":"failed","params":{},"seed":1,"out":"o","started":1795460928069,"updated":1795460928069,"lastSeq":4,"ended":1795460928069,"message":"stage ''a'' failed: no"}','{"nodes":[{"id":"a","stage":"make","inputs":[],"params":{"size":1}},{"id":"b","stage":"use","inputs":["a"],"params":{}}]}');
+CREATE TABLE "stages" ("run" text not null, "stage" text not null, "place" integer not null, "state" text not null, "record" text not null, constraint "stages_key" primary key ("run", "stage"));
+INSERT INTO "stages" VALUES('w-1','a',0,'failed','{"id":"a","stage":"make","inputs":[],"params":{"size":1},"state":"failed","attempt":1,"started":1795460928069,"key":"k","ended":1795460928069,"message":"no"}');
+INSERT INTO "stages" VALUES('w-1','b',1,'waiting','{"id":"b","stage":"use","inputs":["a"],"params":{},"state":"waiting","attempt":0}');
+CREATE INDEX "events_type" on "events" ("run", "type", "seq");
+CREATE INDEX "events_stage" on "events" ("run", "stage", "seq");
+CREATE INDEX "stages_state" on "stages" ("run", "state");
+CREATE INDEX "claims_fingerprint" on "claims" ("fingerprint", "place");
+COMMIT;
+PRAGMA user_version = 2;
