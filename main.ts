@@ -6,6 +6,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { CommanderError } from "commander";
 import { doctorCommand } from "./cli/doctor.ts";
+import { gradeCommand } from "./cli/grade.ts";
 import { pipelineCommand } from "./cli/pipeline.ts";
 import { stageCommand } from "./cli/stage.ts";
 import { statusCommand } from "./cli/status.ts";
@@ -28,6 +29,7 @@ async function main(args: string[]): Promise<void> {
     stageCommand(program),
     statusCommand(),
     doctorCommand(),
+    gradeCommand(),
   ];
   for (const each of commands) {
     each.copyInheritedSettings(root);

@@ -20,6 +20,22 @@ export type {
 } from "./task.ts";
 export { splitSteps, stepEnds } from "./steps.ts";
 export { canonicalNumber, extractFinalAnswer, gradeFinalNumber } from "./final_answer.ts";
+export {
+  closeAlgebra,
+  equalAnswers,
+  extractAnswer,
+  gradeCases,
+  gradeMath,
+  parseCase,
+} from "./math/mod.ts";
+export type {
+  AnswerStyle,
+  Extracted,
+  GradedCase,
+  GradingCase,
+  MathGrade,
+  PoolOptions,
+} from "./math/mod.ts";
 export { arithmetic, gsm8k };
 
 /** Every task that comes with the project, by name. */
