@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import { children, type Node, some, symbolsIn } from "./node.ts";
 import { difference, isDecisive, normalForm, rationalOf } from "./normal_form.ts";
 import { evaluate, point, realValue } from "./numeric.ts";
-import { TooLarge, Unknown } from "./polynomial.ts";
+import { attempt, Unknown } from "./polynomial.ts";
 import { isTerminating, toNumber } from "./rational.ts";
 
 export type MathJson = string | number | MathJson[];
@@ -223,22 +223,17 @@ function roundsTo(a: Node, b: Node): boolean {
 
 /** Whether two expressions have the same value for all (positive) values of their symbols. */
 export async function equalExpressions(a: Node, b: Node): Promise<Verdict> {
-  try {
+  const exact = attempt(() => {
     const [x, y] = [normalForm(a), normalForm(b)];
-    const gap = difference(x, y);
-    if (gap.size === 0) return verdict(true);
+    if (difference(x, y).size === 0) return verdict(true);
     const [r, s] = [rationalOf(x), rationalOf(y)];
-    if (r !== undefined && s !== undefined) {
-      const rounded = (!isTerminating(r) || !isTerminating(s)) && roundsTo(a, b);
-      return rounded ? { equal: true, reason: "equal when rounded" } : verdict(false);
+    const rational = r !== undefined && s !== undefined;
+    if ((!rational || !isTerminating(r) || !isTerminating(s)) && roundsTo(a, b)) {
+      return { equal: true, reason: "equal when rounded" };
     }
-    if (roundsTo(a, b)) return { equal: true, reason: "equal when rounded" };
-    if (isDecisive(x) && isDecisive(y)) return verdict(false);
-  } catch (error) {
-    if (!(error instanceof TooLarge || error instanceof Unknown || error instanceof RangeError)) {
-      throw error;
-    }
-  }
+    return rational || (isDecisive(x) && isDecisive(y)) ? verdict(false) : undefined;
+  });
+  if (exact !== undefined) return exact;
   for (const seed of [1, 2, 3]) {
     const [[p, q], [r, s]] = [evaluate(a, point(seed)), evaluate(b, point(seed))];
     const gap = Math.hypot(p - r, q - s);

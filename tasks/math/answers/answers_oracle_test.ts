@@ -18,7 +18,8 @@ interface Case {
 }
 
 const lines = (text: string) => text.trim().split("\n").map((line) => JSON.parse(line));
-const percent = (count: number, of: number) => `${count} of ${of} (${(100 * count / of).toFixed(2)} %)`;
+const percent = (count: number, of: number) =>
+  `${count} of ${of} (${(100 * count / of).toFixed(2)} %)`;
 
 async function verdicts(file: string) {
   const graded: (Case & { correct: boolean })[] = [];
@@ -35,8 +36,12 @@ Deno.test({
   fn: async () => {
     const graded = (await Promise.all(oracles.map(verdicts))).flat();
     await closeAlgebra();
-    const undisputed = graded.filter((each) => each.consensus !== "disagree" && !each.oracle_conflict);
-    const agreed = undisputed.filter(({ consensus, correct }) => correct === (consensus === "equal"));
+    const undisputed = graded.filter((each) =>
+      each.consensus !== "disagree" && !each.oracle_conflict
+    );
+    const agreed = undisputed.filter(({ consensus, correct }) =>
+      correct === (consensus === "equal")
+    );
     const equal = graded.filter(({ expected }) => expected === true);
     const rejected = equal.filter(({ correct }) => !correct);
     const wrong = graded.filter(({ expected }) => expected === false);
@@ -73,7 +78,10 @@ Deno.test({
     const counts: number[] = [];
     const golds: string[] = [];
     for (const file of published) {
-      const rows = lines(gunzipSync(readFileSync(file)).toString()) as { answer: string; solution: string }[];
+      const rows = lines(gunzipSync(readFileSync(file)).toString()) as {
+        answer: string;
+        solution: string;
+      }[];
       for (const { answer, solution } of rows) {
         const grade = await gradeMath(answer, solution, "math");
         assert.ok(grade.correct, `${answer}: found ${grade.extracted}, ${grade.reason}`);

@@ -21,12 +21,22 @@ const different = (reason = "not equal"): Verdict => ({ equal: false, reason });
 /** Beyond this many items an answer is only compared item by item in order. */
 const mostItems = 60;
 
+/** Milliseconds after which a comparison of many items is given up. */
+const itemsLimit = 3000;
+
+function stopwatch(): () => boolean {
+  const end = performance.now() + itemsLimit;
+  return () => performance.now() > end;
+}
+
 /** Compares item by item; equal where all are. */
 async function inOrder(a: readonly Node[], b: readonly Node[]): Promise<Verdict> {
   if (a.length !== b.length) return different(`${b.length} items for ${a.length}`);
+  const late = stopwatch();
   for (const [i, item] of a.entries()) {
     const verdict = await compare(item, b[i]!);
     if (!verdict.equal) return verdict;
+    if (late()) return different("too long to compare");
   }
   return same;
 }
@@ -35,10 +45,12 @@ async function inOrder(a: readonly Node[], b: readonly Node[]): Promise<Verdict>
 async function inAnyOrder(a: readonly Node[], b: readonly Node[]): Promise<Verdict> {
   if (a.length > mostItems || b.length > mostItems) return await inOrder(a, b);
   const matched = new Set<number>();
+  const late = stopwatch();
   for (const item of a) {
     let found = false;
     // One item of the prediction may not stand for two different ones: equality is transitive.
     for (const [j, other] of b.entries()) {
+      if (late()) return different("too long to compare");
       if ((await compare(item, other)).equal) {
         matched.add(j);
         found = true;
@@ -62,8 +74,11 @@ export function expand(node: Node): Node {
     const { items } = expand({ t: "list", items: node.items, by: "comma" }) as Of<"list">;
     return { ...node, items };
   }
-  if (!some(node, ({ t }) => t === "plusminus")) return node;
-  return { t: "list", by: "or", items: [withSign(node, 1), withSign(node, -1)] };
+  const open = (each: Node) => some(each, ({ t }) => t === "plusminus");
+  if (!open(node)) return node;
+  const items = [withSign(node, 1), withSign(node, -1)];
+  // Where ± stands in something that it is not looked for in, it stays.
+  return items.some(open) ? node : { t: "list", by: "or", items };
 }
 
 function withSign(node: Node, sign: 1 | -1): Node {

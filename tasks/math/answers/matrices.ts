@@ -28,6 +28,7 @@ function multiplied(a: Rows, b: Rows): Rows | undefined {
 
 /** The rows of the matrix that `node` comes to; undefined where it is no matrix. */
 export function matrixRows(node: Node): Rows | undefined {
+  if (!hasMatrix(node)) return undefined;
   switch (node.t) {
     case "matrix":
       return node.determinant || node.rows.length * node.rows[0]!.length > mostEntries

@@ -58,8 +58,15 @@ export async function equalAnswers(gold: string, found: string): Promise<Verdict
       reason: b === undefined ? "the answer is not mathematics that can be read" : "not equal",
     };
   }
+  // Neither sign counts by itself, but money is no percentage.
+  if (isMoney(gold) && isPercentage(found) || isPercentage(gold) && isMoney(found)) {
+    return { equal: false, reason: "money is not a percentage" };
+  }
   return await compare(a, b);
 }
+
+const isMoney = (text: string) => /\\\$|[€£¥]/.test(text);
+const isPercentage = (text: string) => /%/.test(text);
 
 /** How many answers a text lists. */
 function itemCount(text: string): number {

@@ -108,6 +108,7 @@ class Parser {
       if (this.#next.kind === "end") break;
       groups.push(this.#commas());
     } while (this.#take(";"));
+    if (groups.length === 0) throw new NotMathematics("nothing");
     return groups.length === 1 ? groups[0]! : { t: "list", items: groups, by: "comma" };
   }
 

@@ -12,6 +12,32 @@ export class TooLarge extends Error {}
 /** Outside what this layer knows. */
 export class Unknown extends Error {}
 
+/** Products of terms that one attempt may take: some tenths of a second. */
+const mostWork = 150_000;
+let work = 0;
+
+/**
+ * Runs a computation with a budget of its own; undefined where it is too large or beyond this layer.
+ * @throws what is neither
+ */
+export function attempt<T>(compute: () => T): T | undefined {
+  work = 0;
+  try {
+    return compute();
+  } catch (error) {
+    // Divisions by zero and numbers too long for the machine are range errors.
+    if (error instanceof TooLarge || error instanceof Unknown || error instanceof RangeError) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+function spend(count: number): void {
+  work += count;
+  if (work > mostWork) throw new TooLarge("work");
+}
+
 /** Atoms in order with their exponents, none of them zero. */
 export type Monomial = readonly (readonly [atom: string, exponent: Rational])[];
 
@@ -64,6 +90,7 @@ function checked(value: Rational): Rational {
 }
 
 export function addPolynomials(a: Polynomial, b: Polynomial, scale = q.one): Polynomial {
+  spend(1 + b.size);
   const sum = new Map(a);
   for (const [key, { coefficient, monomial }] of b) {
     const total = q.add(sum.get(key)?.coefficient ?? q.zero, q.multiply(coefficient, scale));
@@ -105,7 +132,7 @@ function multiplyTerms(a: Term, b: Term): Term {
 }
 
 export function multiplyPolynomials(a: Polynomial, b: Polynomial): Polynomial {
-  if (a.size * b.size > mostTerms * 40) throw new TooLarge("terms");
+  spend(1 + a.size * b.size);
   const product = new Map<string, Term>();
   for (const left of a.values()) {
     for (const right of b.values()) {

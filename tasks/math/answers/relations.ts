@@ -3,7 +3,7 @@ import type { Verdict } from "./algebra.ts";
 import type { Of, RelationOperator } from "./node.ts";
 import { symbolsIn } from "./node.ts";
 import { difference, normalForm, proportion } from "./normal_form.ts";
-import { type Polynomial, TooLarge, Unknown } from "./polynomial.ts";
+import { attempt, type Polynomial } from "./polynomial.ts";
 
 const mirrored: Readonly<Record<RelationOperator, RelationOperator>> = {
   "=": "=",
@@ -38,12 +38,11 @@ function isSolved({ sides, ops }: Of<"relation">): boolean {
 export function compareRelations(gold: Of<"relation">, found: Of<"relation">): Verdict {
   const different = { equal: false, reason: "not the same relation" };
   if (gold.ops.length !== found.ops.length) return different;
-  try {
-    const a = gaps(gold);
-    const b = gaps(found);
+  const same = attempt(() => {
+    const [a, b] = [gaps(gold), gaps(found)];
     // A chain may be read from either end.
-    for (const order of [b, b.toReversed()]) {
-      const match = a.every(({ op, gap }, i) => {
+    return [b, b.toReversed()].some((order) =>
+      a.every(({ op, gap }, i) => {
         const other = order[i]!;
         if (gap.size === 0 || other.gap.size === 0) {
           return gap.size === other.gap.size && op === other.op;
@@ -52,12 +51,8 @@ export function compareRelations(gold: Of<"relation">, found: Of<"relation">): V
         if (scale === undefined) return false;
         if (isSolved(gold) && (scale.d !== 1n || (scale.n !== 1n && scale.n !== -1n))) return false;
         return other.op === (scale.n > 0n ? op : mirrored[op]);
-      });
-      if (match) return { equal: true, reason: "equal" };
-    }
-    return different;
-  } catch (error) {
-    if (error instanceof TooLarge || error instanceof Unknown) return different;
-    throw error;
-  }
+      })
+    );
+  });
+  return same === true ? { equal: true, reason: "equal" } : different;
 }

@@ -6,7 +6,7 @@ import { type Node, type Of, type RelationOperator, symbolsIn } from "./node.ts"
 import { normalForm } from "./normal_form.ts";
 import { realValue } from "./numeric.ts";
 import { integer } from "./parse.ts";
-import { addPolynomials, constantOf, TooLarge, Unknown } from "./polynomial.ts";
+import { addPolynomials, attempt, constantOf } from "./polynomial.ts";
 import * as q from "./rational.ts";
 
 interface End {
@@ -127,25 +127,21 @@ function solve(a: Node, op: RelationOperator, b: Node): RealSet | undefined {
   }
   const [name, ...others] = symbolsIn({ t: "add", terms: [a, b] });
   if (name === undefined || others.length > 0) return undefined;
-  try {
+  const linear = attempt(() => {
     const [x, y] = [normalForm(a), normalForm(b)];
-    if (constantOf(x.denominator) === undefined || constantOf(y.denominator) === undefined) {
-      return undefined;
-    }
-    const gap = addPolynomials(
-      addPolynomials(new Map(), x.numerator, q.divide(q.one, constantOf(x.denominator)!)),
-      y.numerator,
-      q.negate(q.divide(q.one, constantOf(y.denominator)!)),
-    );
+    const [c, d] = [constantOf(x.denominator), constantOf(y.denominator)];
+    if (c === undefined || d === undefined) return undefined;
+    const left = addPolynomials(new Map(), x.numerator, q.divide(q.one, c));
+    const gap = addPolynomials(left, y.numerator, q.negate(q.divide(q.one, d)));
     const [slope, rest] = [gap.get(name)?.coefficient, gap.get("")?.coefficient ?? q.zero];
-    if (slope === undefined || gap.size !== (rest.n === 0n ? 1 : 2)) return undefined;
-    const root = q.negate(q.divide(rest, slope));
-    const node: Node = { t: "divide", a: integer(root.n), b: integer(root.d) };
-    return from(slope.n < 0n ? flipped[op] ?? op : op, { value: q.toNumber(root), node });
-  } catch (error) {
-    if (error instanceof TooLarge || error instanceof Unknown) return undefined;
-    throw error;
-  }
+    return slope === undefined || gap.size !== (rest.n === 0n ? 1 : 2)
+      ? undefined
+      : { slope, rest };
+  });
+  if (linear === undefined) return undefined;
+  const root = q.negate(q.divide(linear.rest, linear.slope));
+  const node: Node = { t: "divide", a: integer(root.n), b: integer(root.d) };
+  return from(linear.slope.n < 0n ? flipped[op] ?? op : op, { value: q.toNumber(root), node });
 }
 
 function fromRelation({ sides, ops }: Of<"relation">): RealSet | undefined {
@@ -160,7 +156,7 @@ function fromRelation({ sides, ops }: Of<"relation">): RealSet | undefined {
 }
 
 const combine = (sets: (RealSet | undefined)[], by: (a: RealSet, b: RealSet) => RealSet) =>
-  sets.every((set) => set !== undefined) ? sets.reduce(by) : undefined;
+  sets.every((set) => set !== undefined) ? sets.reduce(by, sets[0] ?? []) : undefined;
 
 function points(items: readonly Node[]): RealSet | undefined {
   return combine([
