@@ -4,7 +4,7 @@
  */
 import { unknownName } from "../errors.ts";
 import { arithmetic } from "./arithmetic/mod.ts";
-import { gsm8k } from "./math/mod.ts";
+import { gsm8k, math } from "./math/mod.ts";
 import type { Task } from "./task.ts";
 
 export { defineTask, splits } from "./task.ts";
@@ -36,11 +36,11 @@ export type {
   MathGrade,
   PoolOptions,
 } from "./math/mod.ts";
-export { arithmetic, gsm8k };
+export { arithmetic, gsm8k, math };
 
 /** Every task that comes with the project, by name. */
 export const tasks: ReadonlyMap<string, Task> = new Map(
-  [arithmetic, gsm8k].map((task) => [task.name, task]),
+  [arithmetic, gsm8k, math].map((task) => [task.name, task]),
 );
 
 /** @throws {UserError} naming the nearest known task */

@@ -19,6 +19,8 @@ export interface Query {
   readonly question: string;
   /** The right answer in the form that `grade` compares with, e.g. `"1200"`. */
   readonly gold: string;
+  /** Worked problems that stand before the question in a plain prompt, for models that follow examples. */
+  readonly examples?: string;
 }
 
 /** A worked solution to learn from: the completion of `prompt`, without an end-of-text token. */

@@ -1,28 +1,20 @@
 /**
  * GSM8K in its published form: JSON lines with `question` and `answer`, the answer's steps with
- * `<<6*7=42>>` calculator marks and a last line `#### 42`. Read from a folder, plain or gzipped.
+ * `<<6*7=42>>` calculator marks and a last line `#### 42`, or the same as parquet from the hub.
  * Anything unexpected in the data stops the reading with the file and line: rows are never skipped.
  */
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
+import { readSplit, type Row } from "../data/rows.ts";
 import { canonicalNumber, extractFinalAnswer, gradeFinalNumber } from "../final_answer.ts";
-import { fractionOf } from "../random.ts";
 import { defineTask, type Query, type Split } from "../task.ts";
+import { type Item, shotsField, splitOff, trainingAnd } from "./split.ts";
 
 /** One problem as published; other fields are let be. */
 const row = z.object({ question: z.string().trim().min(1), answer: z.string().trim().min(1) });
 
-interface Item {
-  readonly query: Query;
-  readonly solution: string;
-}
-
 const params = z.object({
-  /** The folder with the two files. */
+  /** Where the files lie: a folder, a URL, or a name on the hub such as openai/gsm8k. */
   path: z.string().min(1),
   /** At most so many queries, in the files' order; all where unset. */
   train: z.int().positive().optional(),
@@ -30,56 +22,17 @@ const params = z.object({
   test: z.int().positive().optional(),
   /** The share of the training file that is set aside as the validation split. */
   validationShare: z.number().min(0).max(0.5).default(0.05),
+  /** Worked problems before each question of a plain prompt. */
+  shots: shotsField,
 });
 type Parameters = z.output<typeof params>;
 
-/** The names a file is looked for under, in this order. */
-function fileNames(kind: "train" | "test"): string[] {
-  const names = [`${kind}.jsonl`, `gsm8k_${kind}.jsonl`];
-  return names.flatMap((name) => [name, `${name}.gz`]);
-}
+const form = '{"question": ..., "answer": ... #### n}';
 
-async function findFile(folder: string, kind: "train" | "test"): Promise<string> {
-  const entries = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
-    const why = cause.code === "ENOENT"
-      ? "there is no such folder"
-      : cause.code === "ENOTDIR"
-      ? "it is not a folder"
-      : cause.message;
-    throw new UserError(`gsm8k: cannot read data folder '${folder}': ${why} (parameter 'path')`, {
-      cause,
-    });
-  });
-  const name = fileNames(kind).find((name) => entries.includes(name));
-  if (name !== undefined) return join(folder, name);
-  throw new UserError(
-    `gsm8k: no ${kind} file in '${folder}': looked for ${fileNames(kind).join(", ")}`,
-  );
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    const bytes = await readFile(file);
-    const plain = file.endsWith(".gz") ? await promisify(gunzip)(bytes) : bytes;
-    return new TextDecoder("utf-8", { fatal: true }).decode(plain);
-  } catch (cause) {
-    throw new UserError(`gsm8k: cannot read '${file}': ${(cause as Error).message}`, { cause });
-  }
-}
-
-function parseLine(text: string, where: string): Item {
+function readItem({ value, where }: Row): Item {
   const fail = (problem: string, cause?: unknown) =>
-    new UserError(`gsm8k: ${where}: ${problem}; expected {"question": ..., "answer": ... #### n}`, {
-      cause,
-    });
-  if (text.trim() === "") throw fail("the line is empty");
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw fail(`not JSON (${(cause as Error).message})`, cause);
-  }
-  const parsed = row.safeParse(json);
+    new UserError(`gsm8k: ${where}: ${problem}; expected ${form}`, { cause });
+  const parsed = row.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const field = issue.path.length === 0 ? "the line" : `field '${issue.path.join(".")}'`;
@@ -94,32 +47,32 @@ function parseLine(text: string, where: string): Item {
 }
 
 /**
- * All problems of one file, in order. Ids are the file's kind and the line, e.g. `gsm8k/test/17`.
+ * All problems of one split, in order. Ids are the split and the line, e.g. `gsm8k/test/17`.
+ * @param path a folder, a URL or a hub name
  * @throws {UserError} with file and line number at the first malformed line
  */
-export async function readGsm8k(folder: string, kind: "train" | "test"): Promise<Item[]> {
-  const file = await findFile(folder, kind);
-  const lines = (await readText(file)).split(/\r?\n/);
-  if (lines.at(-1)?.trim() === "") lines.pop();
-  if (lines.length === 0) throw new UserError(`gsm8k: '${file}' is empty`);
-  return lines.map((text, index) => {
-    const { query, solution } = parseLine(text, `${file}, line ${index + 1}`);
+export async function readGsm8k(path: string, kind: "train" | "test"): Promise<Item[]> {
+  const rows = await readSplit(path, {
+    task: "gsm8k",
+    form,
+    stems: [kind, `gsm8k_${kind}`],
+    config: "main",
+  });
+  return rows.map((row, index) => {
+    const { query, solution } = readItem(row);
     return { query: { ...query, id: `gsm8k/${kind}/${index + 1}` }, solution };
   });
 }
 
 async function splitItems(split: Split, params: Parameters): Promise<Item[]> {
-  const items = await readGsm8k(params.path, split === "test" ? "test" : "train");
-  const aside = ({ query }: Item) => fractionOf(query.question) < params.validationShare;
-  const kept = split === "test"
-    ? items
-    : items.filter((item) => aside(item) === (split !== "train"));
-  return kept.slice(0, params[split]);
+  const { path, shots } = params;
+  const [training, kept] = await trainingAnd(split, (kind) => readGsm8k(path, kind), shots);
+  return splitOff({ split, training, items: kept, prompt, ...params });
 }
 
 const instruction =
   "Please reason step by step, and produce a final answer following 4 '#', like '#### 0'";
-const prompt = (query: Query) => `${query.question}\n`;
+const prompt = ({ question, examples = "" }: Query) => `${examples}${question}\n`;
 
 export const gsm8k = defineTask({
   name: "gsm8k",
