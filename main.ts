@@ -7,7 +7,10 @@ import { Command } from "@commander-js/extra-typings";
 import { CommanderError } from "commander";
 import { doctorCommand } from "./cli/doctor.ts";
 import { gradeCommand } from "./cli/grade.ts";
+import { generateCommand } from "./cli/generate.ts";
+import { logprobsCommand } from "./cli/logprobs.ts";
 import { pipelineCommand } from "./cli/pipeline.ts";
+import { serveCommand } from "./cli/serve.ts";
 import { stageCommand } from "./cli/stage.ts";
 import { statusCommand } from "./cli/status.ts";
 import { storeCommand } from "./cli/store.ts";
@@ -30,6 +33,9 @@ async function main(args: string[]): Promise<void> {
     statusCommand(),
     doctorCommand(),
     gradeCommand(),
+    logprobsCommand(),
+    generateCommand(),
+    serveCommand(),
   ];
   for (const each of commands) {
     each.copyInheritedSettings(root);

@@ -44,3 +44,12 @@ export const backend = [
   "tensors on xla, xla:cpu, xla:cuda, tensorflow, webgpu, wasm, cpu or a PJRT plugin's file " +
   "(default: OREO_BACKEND, else xla where it runs)",
 ] as const;
+
+/** The options that name a language model. */
+export const modelOptions = {
+  model: [
+    "--model <path>",
+    "model: a Hugging Face folder, a .gguf file, or org/name[@revision] on the hub",
+  ],
+  adapter: ["--adapter <path>", "LoRA adapter as PEFT saves it, merged into the model"],
+} as const;

@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { UserError } from "../errors.ts";
+import type { LoraScaling } from "./lora_scale.ts";
 
 const modelTypes = ["qwen2", "qwen3", "llama", "mistral", "minicpm"] as const;
 export type ModelType = (typeof modelTypes)[number];
@@ -64,6 +65,8 @@ export interface ModelConfig {
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | undefined;
   readonly weightType: WeightType;
+  /** How LoRA matrices among the parameters act, see `lora.ts`; absent: there are none. */
+  readonly lora?: LoraScaling;
   /** The fields as read, so that saving keeps what this structure does not hold. */
   readonly raw: Readonly<Record<string, unknown>>;
 }

@@ -1,51 +1,24 @@
 /**
  * Generation with continuous batching. A fixed number of slots decode together on the device, several
- * tokens a dispatch; finished slots are refilled from the queue between dispatches. Shapes never depend
- * on how long sequences are, so nothing is compiled while they grow. The host only schedules: it draws
- * each slot's uniform numbers from the request's seed and collects what came back.
+ * tokens a dispatch; finished slots are refilled from the queue between dispatches, by requests of
+ * whatever call. Shapes never depend on how long sequences are, so nothing is compiled while they grow.
+ * The host only schedules: it draws each slot's uniform numbers from the request's seed and collects
+ * what came back.
  */
 import { random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
-import type { ModelConfig } from "./config.ts";
 import type { PackedModel } from "./inference.ts";
 import { type Caches, emptyCaches, type Pair, programsFor, type StepInputs } from "./programs.ts";
+import {
+  type Generation,
+  type GenerationRequest,
+  type GenerationUpdate,
+  type GeneratorModel,
+  RequestReader,
+} from "./requests.ts";
+import { GREEDY, type SamplingKind } from "./sampling.ts";
 import { paddedLength } from "./score.ts";
-import { bucket, type Job, SlotState, StopSets } from "./slots.ts";
-import type { Params } from "./transformer.ts";
-import type { Tokenizer } from "./tokenizer.ts";
-
-export interface GenerationRequest {
-  /** At least one token. */
-  readonly promptIds: readonly number[];
-  /** How many samples; default 1. Sample i draws from `foldIn(key(seed), i)`. */
-  readonly n?: number;
-  /** Non-negative integer; default 0. The same request gives the same ids in any batch. */
-  readonly seed?: number;
-  /** 0 takes the most likely token at each step. Default 1. */
-  readonly temperature?: number;
-  /** Only the k most likely tokens; 0 or absent: all. */
-  readonly topK?: number;
-  /** Only the most likely tokens that together have this probability; 1 or absent: all. */
-  readonly topP?: number;
-  /** Default: what fits into the generator's maxLength. */
-  readonly maxNewTokens?: number;
-  /** Generation ends after the token that completes one of these; it stays in the text. */
-  readonly stop?: readonly string[];
-  /** Generation ends after one of these tokens. Default: the model's end tokens. */
-  readonly stopIds?: readonly number[];
-}
-
-export interface Generation {
-  /** New tokens only, the one that ended it included. */
-  readonly ids: number[];
-  /** Decoded without special tokens; empty where the model has no tokenizer. */
-  readonly text: string;
-  /** The model's log-probability of each token, at temperature 1 and over all tokens. */
-  readonly logProbs: number[];
-  /** V of the prefix before each token, then of the whole: ids.length + 1 numbers. */
-  readonly values?: number[];
-  readonly finish: "stop" | "length";
-}
+import { bucket, type Call, type Job, SlotState, StopSets } from "./slots.ts";
 
 export interface GeneratorOptions {
   /** Sequences decoded at once. Default 32. */
@@ -56,17 +29,20 @@ export interface GeneratorOptions {
   readonly tokensPerDispatch?: number;
   /** A model with a value head that reads every prefix. */
   readonly valueModel?: GeneratorModel;
+  /**
+   * Requests keep coming while others run, as in a server: the cache is laid out for the longest that
+   * may come instead of the longest that is there.
+   */
+  readonly open?: boolean;
 }
 
-/** What generation needs of a model. */
-export interface GeneratorModel {
-  readonly config: ModelConfig;
-  readonly params: Params;
-  readonly tokenizer?: Tokenizer | undefined;
-  readonly generationConfig?: { readonly eosTokenIds?: readonly number[] } | undefined;
+export interface GenerateOptions {
+  readonly signal?: AbortSignal;
+  /** Finished samples, and how many there are. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** New tokens of a sample, after each dispatch that made some. */
+  readonly onTokens?: (update: GenerationUpdate) => void;
 }
-
-const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
 /** Prompts are computed for this share of the slots at a time: what a refill usually needs. */
 const PREFILL_SHARE = 4;
@@ -79,16 +55,25 @@ export class Generator implements Disposable {
   readonly maxLength: number;
   readonly tokensPerDispatch: number;
   readonly #model: GeneratorModel;
+  readonly #requests: RequestReader;
   readonly #programs: ReturnType<typeof programsFor>;
   readonly #packed: Pair<PackedModel>;
   readonly #hasValues: boolean;
+  readonly #open: boolean;
+  readonly #queue: Job[] = [];
+  readonly #running: (Job | undefined)[];
+  readonly #state: SlotState;
+  #stopSets: StopSets;
+  #kind: SamplingKind = GREEDY;
+  #working = false;
   #caches: Caches | undefined;
-  /** Columns of the caches' ring. */
+  /** Columns of the caches' ring, and how many it may come to have. */
   #columns = 0;
+  #ceiling = 0;
   /** The column that the next step writes. */
   #column = 0;
-  #busy = false;
-  #stopTokens = new Map<string, number[]>();
+  /** The longest prompt, less its last token, that a ring below its ceiling takes. */
+  #longest = 0;
 
   /**
    * Copies the weights into decoding order; later changes of `params` are not seen.
@@ -98,7 +83,12 @@ export class Generator implements Disposable {
     this.slots = positive("slots", options.slots ?? 32);
     this.maxLength = positive("maxLength", options.maxLength ?? 512);
     this.tokensPerDispatch = positive("tokensPerDispatch", options.tokensPerDispatch ?? 32);
+    this.#open = options.open ?? false;
     this.#model = model;
+    this.#requests = new RequestReader(model, this.maxLength);
+    this.#running = new Array(this.slots).fill(undefined);
+    this.#state = new SlotState(this.slots, this.tokensPerDispatch);
+    this.#stopSets = new StopSets(model.config.vocabSize);
     const value = options.valueModel;
     this.#hasValues = value !== undefined;
     this.#programs = programsFor(model.config, value?.config, {
@@ -119,186 +109,169 @@ export class Generator implements Disposable {
 
   dispose(): void {
     tf.dispose([this.#packed, this.#caches ?? []]);
+    this.#stopSets.dispose();
     this.#caches = undefined;
   }
 
   /**
-   * Samples for each request, in the order of the requests.
+   * Samples for each request, in the order of the requests. May be called while other calls run; their
+   * requests share the slots.
    * @throws UserError where a request cannot be served; nothing is generated then.
    */
   async generate(
     requests: readonly GenerationRequest[],
-    options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+    options: GenerateOptions = {},
   ): Promise<Generation[][]> {
-    const stopSets = new StopSets(this.#model.config.vocabSize);
-    const jobs = requests.flatMap((request, i) => this.#jobsOf(request, i, stopSets));
-    const kind = {
-      random: jobs.some((job) => job.temperature > 0),
-      topK: jobs.some((job) => job.temperature > 0 && job.topK > 0),
-      topP: jobs.some((job) => job.temperature > 0 && job.topP < 1),
+    options.signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { onProgress, onTokens } = options;
+    const call: Call = {
+      left: 0,
+      signal: options.signal,
+      onTokens: onTokens && ((job) => onTokens(updateOf(job, reported))),
+      onFinished: () => {
+        onProgress?.(jobs.length - call.left, jobs.length);
+        if (call.left === 0) resolve();
+      },
+      reject,
     };
-    const queue = jobs.toReversed();
-    const running: (Job | undefined)[] = new Array(this.slots).fill(undefined);
-    const state = new SlotState(this.slots, this.tokensPerDispatch);
-    // One shape for all prefills of the batch, unless a prompt is much shorter than the longest.
-    const top = jobs.reduce((most, job) => Math.max(most, job.promptIds.length - 1), 0);
-    const longest = Math.min(this.maxLength, Math.ceil(top / 8) * 8);
-    const most = jobs.reduce((m, job) => Math.max(m, job.promptIds.length + job.maxNewTokens), 1);
-    const ceiling = ringColumns(most, this.maxLength);
-    // Refills keep sequences of all lengths in the ring; a batch that starts together can begin small.
-    const first = jobs.length > this.slots ? ceiling : ringColumns(longest + LOOKAHEAD, ceiling);
-    let done = 0;
-    if (this.#busy) {
-      throw new Error("this generator is at work: await the call before, or make another");
-    }
-    this.#busy = true;
-    const stopTable = stopSets.table();
-    this.#startRing(first, longest);
-    try {
-      while (done < jobs.length) {
-        options.signal?.throwIfAborted();
-        this.#refill(queue, running, state, longest);
-        this.#drawUniforms(running, state);
-        const busy = running.reduce((count, job) => count + (job === undefined ? 0 : 1), 0);
-        // With work waiting, come back once a quarter of the slots stand idle.
-        const leaveAt = queue.length > 0 ? Math.floor(busy * 0.75) : 0;
-        const steps = this.#makeRoom(state, ceiling);
-        done += await this.#dispatch(running, state, { stopTable, kind, leaveAt, steps });
-        if (this.#columns === ceiling) this.#column %= ceiling;
-        options.onProgress?.(done, jobs.length);
-      }
-    } finally {
-      this.#busy = false;
-      stopTable.dispose();
-    }
+    const reported = new Map<Job, number>();
+    const jobs = requests.flatMap((request, i) => this.#requests.jobs(request, i, call));
+    call.left = jobs.length;
+    if (jobs.length === 0) return requests.map(() => []);
+    for (const job of jobs) this.#queue.push(job);
+    if (!this.#working) void this.#work();
+    await promise;
     return this.#collect(requests, jobs);
   }
 
-  #jobsOf(request: GenerationRequest, index: number, stopSets: StopSets): Job[] {
-    const { promptIds, n = 1, seed = 0, temperature = 1, topK = 0, topP = 1 } = request;
-    const where = `request ${index}`;
-    const { vocabSize } = this.#model.config;
-    if (promptIds.length === 0) throw new UserError(`${where}: the prompt has no tokens`);
-    const wrong = promptIds.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
-    if (wrong !== undefined) {
-      throw new UserError(`${where}: token ${wrong} is not in the vocabulary of ${vocabSize}`);
+  /** Decodes until nothing is left to do. What fails here fails every call and is not thrown. */
+  async #work(): Promise<void> {
+    this.#working = true;
+    // Calls of the same moment start together.
+    await Promise.resolve();
+    try {
+      while (this.#queue.length > 0 || this.#busy > 0) {
+        this.#dropAborted();
+        if (this.#busy === 0) {
+          if (this.#queue.length === 0) break;
+          this.#start();
+        }
+        this.#refill();
+        this.#drawUniforms();
+        await this.#dispatch(this.#makeRoom());
+        if (this.#columns === this.#ceiling) this.#column %= this.#ceiling;
+      }
+    } catch (error) {
+      const jobs = [...this.#queue, ...this.#running].filter((job) => job !== undefined);
+      this.#queue.length = 0;
+      for (const [slot] of this.#running.entries()) this.#free(slot);
+      for (const call of new Set(jobs.map((job) => job.call))) call.reject(error);
     }
-    const room = this.maxLength - promptIds.length;
-    const maxNewTokens = request.maxNewTokens ?? room;
-    if (maxNewTokens < 1 || maxNewTokens > room) {
-      throw new UserError(
-        `${where}: ${promptIds.length} prompt tokens and ${maxNewTokens} new ones do not fit ` +
-          `maxLength ${this.maxLength}`,
-      );
-    }
-    check(where, "n", n, Number.isInteger(n) && n >= 1, "a positive integer");
-    const seedOk = Number.isInteger(seed) && seed >= 0 && seed <= MAX_SEED;
-    check(where, "seed", seed, seedOk, "a non-negative integer");
-    check(
-      where,
-      "temperature",
-      temperature,
-      temperature >= 0 && temperature < Infinity,
-      "0 or more",
-    );
-    check(where, "topK", topK, Number.isInteger(topK) && topK >= 0, "a non-negative integer");
-    check(where, "topP", topP, topP > 0 && topP <= 1, "in (0, 1]");
-    const { tokens, hostStops } = this.#stops(request, where);
-    const stopSet = stopSets.index(tokens);
-    const root = [Math.floor(seed / 2 ** 32), seed | 0] as const;
-    return Array.from({ length: n }, (_, sample) => ({
-      request: index,
-      sample,
-      promptIds,
-      key: random.threefry2x32(root[0], root[1], 0, sample),
-      temperature,
-      topK,
-      topP,
-      maxNewTokens,
-      stopSet,
-      hostStops,
-      ids: [],
-      logProbs: [],
-      values: [],
-    }));
+    // In the same moment as the last look at the queue: a later call starts anew.
+    this.#working = false;
   }
 
-  /** Tokens that end a sequence by themselves, and the strings that several tokens may spell. */
-  #stops(request: GenerationRequest, where: string): { tokens: number[]; hostStops: string[] } {
-    const { config, generationConfig, tokenizer } = this.#model;
-    const ids = request.stopIds ??
-      [...new Set([...config.eosTokenIds, ...(generationConfig?.eosTokenIds ?? [])])];
-    const strings = request.stop ?? [];
-    if (strings.length === 0) return { tokens: [...ids], hostStops: [] };
-    if (tokenizer === undefined) {
-      throw new UserError(`${where}: stop strings need a tokenizer, and the model has none`);
-    }
-    if (strings.includes("")) throw new UserError(`${where}: a stop string is empty`);
-    const containing = strings.flatMap((stop) => {
-      const known = this.#stopTokens.get(stop) ?? tokenizer.idsContaining(stop);
-      this.#stopTokens.set(stop, known);
-      return known;
-    });
-    return {
-      tokens: [...ids, ...containing],
-      // A single ASCII character is never spread over tokens.
-      hostStops: strings.filter((stop) => stop.length > 1 || stop.charCodeAt(0) > 0x7f),
-    };
+  get #busy(): number {
+    return this.#running.reduce((count, job) => count + (job === undefined ? 0 : 1), 0);
   }
 
-  /** A ring of so many columns whose next one is `column`; nothing in it is alive. */
-  #startRing(columns: number, column: number): void {
+  #free(slot: number): void {
+    this.#running[slot] = undefined;
+    this.#state.stop(slot);
+  }
+
+  #dropAborted(): void {
+    const aborted = (job: Job | undefined) => job?.call.signal?.aborted === true;
+    const jobs = [...this.#queue, ...this.#running].filter(aborted) as Job[];
+    if (jobs.length === 0) return;
+    const kept = this.#queue.filter((job) => !aborted(job));
+    this.#queue.splice(0, this.#queue.length, ...kept);
+    for (const [slot, job] of this.#running.entries()) if (aborted(job)) this.#free(slot);
+    for (const { signal, reject } of new Set(jobs.map((job) => job.call))) reject(signal!.reason);
+  }
+
+  /** Lays out an empty ring and what else the queued jobs decide together; no slot is busy. */
+  #start(): void {
+    this.#kind = this.#queue.reduce(withNeedsOf, GREEDY);
+    this.#stopSets.dispose();
+    this.#stopSets = new StopSets(this.#model.config.vocabSize);
+    for (const job of this.#queue) this.#stopSets.index(job.stopTokens);
+    // One shape for all prefills of the batch, unless a prompt is much shorter than the longest.
+    let top = this.#queue.reduce((most, job) => Math.max(most, job.promptIds.length - 1), 0);
+    if (this.#open) top = Math.max(top, this.maxLength >> 2);
+    this.#longest = Math.min(this.maxLength, Math.ceil(top / 8) * 8);
+    const most = this.#open
+      ? this.maxLength
+      : this.#queue.reduce((m, job) => Math.max(m, job.promptIds.length + job.maxNewTokens), 1);
+    this.#ceiling = ringColumns(most, this.maxLength);
+    // Refills keep sequences of all lengths in the ring; a batch that starts together can begin small.
+    const columns = this.#queue.length > this.slots && !this.#open
+      ? this.#ceiling
+      : ringColumns(this.#longest + LOOKAHEAD, this.#ceiling);
     if (this.#columns !== columns || this.#caches === undefined) {
       if (this.#caches !== undefined) tf.dispose(this.#caches);
       this.#caches = emptyCaches(this.#programs.shape, columns);
       this.#columns = columns;
     }
-    this.#column = column % columns;
+    this.#column = this.#longest % columns;
   }
 
   /**
    * How many steps the next dispatch may take. Attention reads the whole ring at each step, so it grows
    * with the sequences; below its last size it never wraps, and grows by columns at its end.
    */
-  #makeRoom(state: SlotState, ceiling: number): number {
-    if (this.#columns === ceiling) return this.tokensPerDispatch;
-    const wanted = Math.min(state.mostSteps(), LOOKAHEAD, this.tokensPerDispatch);
+  #makeRoom(): number {
+    if (this.#columns === this.#ceiling) return this.tokensPerDispatch;
+    const wanted = Math.min(this.#state.mostSteps(), LOOKAHEAD, this.tokensPerDispatch);
     if (this.#column + wanted > this.#columns) {
-      const columns = ringColumns(this.#column + wanted, ceiling);
+      const columns = ringColumns(this.#column + wanted, this.#ceiling);
       this.#caches = this.#programs.grow(this.#caches!, columns - this.#columns);
       this.#columns = columns;
-      if (columns === ceiling) return this.tokensPerDispatch;
+      if (columns === this.#ceiling) return this.tokensPerDispatch;
     }
     return Math.min(this.tokensPerDispatch, this.#columns - this.#column);
   }
 
+  /** Whether the ring has room for the job; where not, it waits until the ring is laid out anew. */
+  #fits({ promptIds, maxNewTokens }: Job): boolean {
+    if (promptIds.length + maxNewTokens > this.#ceiling) return false;
+    return this.#columns === this.#ceiling || promptIds.length - 1 <= this.#longest;
+  }
+
   /** Starts queued jobs in free slots; a prompt shared by several samples is computed once. */
-  #refill(queue: Job[], running: (Job | undefined)[], state: SlotState, longest: number): void {
+  #refill(): void {
     const rows = Math.ceil(this.slots / PREFILL_SHARE);
     const slotsOf = new Map<readonly number[], number[]>();
-    for (let slot = 0; slot < this.slots && queue.length > 0; slot++) {
-      if (running[slot] !== undefined) continue;
-      const job = queue.pop()!;
-      running[slot] = job;
-      state.start(slot, job);
+    let taken = 0;
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.#running[slot] !== undefined) continue;
+      const job = this.#queue[taken];
+      if (job === undefined || !this.#fits(job)) break;
+      taken++;
+      this.#running[slot] = job;
+      this.#kind = withNeedsOf(this.#kind, job);
+      this.#state.start(slot, job, this.#stopSets.index(job.stopTokens));
       // The last prompt token is fed by the first decoding step; a prompt of one needs no prefill.
       if (job.promptIds.length < 2) continue;
       const slots = slotsOf.get(job.promptIds);
       if (slots !== undefined) slots.push(slot);
       else {
         if (slotsOf.size === rows) {
-          this.#prefill(slotsOf, rows, longest);
+          this.#prefill(slotsOf, rows);
           slotsOf.clear();
         }
         slotsOf.set(job.promptIds, [slot]);
       }
     }
-    if (slotsOf.size > 0) this.#prefill(slotsOf, rows, longest);
+    this.#queue.splice(0, taken);
+    if (slotsOf.size > 0) this.#prefill(slotsOf, rows);
   }
 
-  #prefill(slotsOf: Map<readonly number[], number[]>, rows: number, longest: number): void {
+  #prefill(slotsOf: Map<readonly number[], number[]>, rows: number): void {
     const needed = [...slotsOf.keys()].reduce((top, prompt) => Math.max(top, prompt.length), 0) - 1;
-    const time = Math.min(bucket(needed, 16), longest);
+    const most = needed <= this.#longest ? this.#longest : this.#columns;
+    const time = Math.min(bucket(needed, 16), most);
     const ids = new Int32Array(rows * time);
     const lengths = new Int32Array(rows);
     const pairs = new Int32Array(2 * this.slots);
@@ -320,100 +293,122 @@ export class Generator implements Disposable {
   }
 
   /** Each slot's next uniforms: position p of a sample always draws foldIn(sample key, p). */
-  #drawUniforms(running: readonly (Job | undefined)[], state: SlotState): void {
-    for (let slot = 0; slot < this.slots; slot++) {
-      const job = running[slot];
+  #drawUniforms(): void {
+    for (const [slot, job] of this.#running.entries()) {
       if (job === undefined || job.temperature === 0) continue;
       const at = job.ids.length;
       for (let t = 0; t < this.tokensPerDispatch; t++) {
         const [a, b] = random.threefry2x32(job.key[0], job.key[1], 0, at + t);
-        state.uniforms[t * this.slots + slot] = ((a ^ b) >>> 9) * 2 ** -23;
+        this.#state.uniforms[t * this.slots + slot] = ((a ^ b) >>> 9) * 2 ** -23;
       }
     }
   }
 
-  /** Decodes until the dispatch ends; returns how many jobs finished. */
-  async #dispatch(
-    running: (Job | undefined)[],
-    state: SlotState,
-    how: Pick<StepInputs, "stopTable" | "kind" | "leaveAt" | "steps">,
-  ): Promise<number> {
-    const { slots } = this;
-    const inputs: StepInputs = { ...state, ...how, column: this.#column };
-    const { caches, output } = this.#programs.decode(this.#packed, this.#caches!, inputs);
+  /** 1 at the tokens that each slot's sequence has, for the repetition penalty. */
+  #seen(): Uint8Array | undefined {
+    if (!this.#kind.repetition) return undefined;
+    const { vocabSize } = this.#model.config;
+    const seen = new Uint8Array(this.slots * vocabSize);
+    for (const [slot, job] of this.#running.entries()) {
+      if (job === undefined || job.repetitionPenalty === 1) continue;
+      for (const id of job.promptIds) seen[slot * vocabSize + id] = 1;
+      for (const id of job.ids) seen[slot * vocabSize + id] = 1;
+    }
+    return seen;
+  }
+
+  /** Decodes at most `limit` steps and hands out what they gave. */
+  async #dispatch(limit: number): Promise<void> {
+    const busy = this.#busy;
+    const { caches, output } = this.#programs.decode(
+      this.#packed,
+      this.#caches!,
+      {
+        ...this.#state,
+        column: this.#column,
+        steps: limit,
+        // With work waiting, come back once a quarter of the slots stand idle.
+        leaveAt: this.#queue.length > 0 ? Math.floor(busy * 0.75) : 0,
+        stopTable: this.#stopSets.table,
+        kind: this.#kind,
+        seen: this.#seen(),
+      } satisfies StepInputs,
+    );
     this.#caches = caches;
     const [ids, logProbs, values] = await Promise.all([
-      output.ids.data(),
-      output.logProbs.data(),
-      output.values.data(),
+      output.ids.data<"int32">(),
+      output.logProbs.data<"float32">(),
+      output.values.data<"float32">(),
     ]);
     tf.dispose(output);
-    const steps = ids[this.tokensPerDispatch * slots]!;
-    let finished = 0;
-    for (let slot = 0; slot < slots; slot++) {
-      const job = running[slot];
+    const steps = ids[this.tokensPerDispatch * this.slots]!;
+    for (const [slot, job] of this.#running.entries()) {
       if (job === undefined) continue;
-      let last = state.tokens[slot]!;
-      for (let t = 0; t < steps; t++) {
-        const at = t * slots + slot;
-        // A slot with nothing left to do idles through the rest of the dispatch.
-        if (state.remaining[slot] === 0 && state.flush[slot] === 0) break;
-        if (this.#hasValues) job.values.push(values[at]!);
-        state.lengths[slot]!++;
-        if (state.flush[slot] === 1) {
-          state.flush[slot] = 0;
-          break;
-        }
-        const raw = ids[at]!;
-        const stopped = raw < 0;
-        last = stopped ? -raw - 1 : raw;
-        job.ids.push(last);
-        job.logProbs.push(logProbs[at]!);
-        state.remaining[slot]!--;
-        if (stopped) job.finish = "stop";
-        else if (state.remaining[slot] === 0) job.finish = "length";
-        if (job.finish !== undefined) {
-          state.remaining[slot] = 0;
-          state.flush[slot] = this.#hasValues ? 1 : 0;
-        }
-      }
-      state.tokens[slot] = last;
-      if (job.hostStops.length > 0 && job.finish !== "stop") this.#stopOnHost(job, slot, state);
-      if (job.finish !== undefined && state.flush[slot] === 0) {
-        running[slot] = undefined;
-        state.remaining[slot] = 0;
-        finished++;
-      }
+      const before = job.ids.length;
+      this.#take(job, slot, steps, { ids, logProbs, values });
+      if (job.watch !== undefined) this.#stopOnText(job, slot, before);
+      const done = job.finish !== undefined && this.#state.flush[slot] === 0;
+      if (job.ids.length > before) job.call.onTokens?.(job);
+      if (!done) continue;
+      this.#free(slot);
+      job.call.left--;
+      job.call.onFinished();
     }
     this.#column += steps;
-    return finished;
   }
 
-  /** Ends a job whose text now holds a stop string and drops what was generated beyond it. */
-  #stopOnHost(job: Job, slot: number, state: SlotState): void {
-    const tokenizer = this.#model.tokenizer!;
-    const found = (count: number) => {
-      const text = tokenizer.decode(job.ids.slice(0, count), { skipSpecialTokens: true });
-      return job.hostStops.some((stop) => text.includes(stop));
-    };
-    if (!found(job.ids.length)) return;
-    // The text of a prefix grows with it, so the first prefix that holds a stop is found by halving.
-    let low = 1;
-    let high = job.ids.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (found(middle)) high = middle;
-      else low = middle + 1;
+  /** Gives a job what its slot chose in so many steps. */
+  #take(
+    job: Job,
+    slot: number,
+    steps: number,
+    output: { ids: Int32Array; logProbs: Float32Array; values: Float32Array },
+  ): void {
+    const state = this.#state;
+    let last = state.tokens[slot]!;
+    for (let t = 0; t < steps; t++) {
+      const at = t * this.slots + slot;
+      // A slot with nothing left to do idles through the rest of the dispatch.
+      if (state.remaining[slot] === 0 && state.flush[slot] === 0) break;
+      if (this.#hasValues) job.values.push(output.values[at]!);
+      state.lengths[slot]!++;
+      if (state.flush[slot] === 1) {
+        state.flush[slot] = 0;
+        break;
+      }
+      const raw = output.ids[at]!;
+      const stopped = raw < 0;
+      last = stopped ? -raw - 1 : raw;
+      job.ids.push(last);
+      job.logProbs.push(output.logProbs[at]!);
+      state.remaining[slot]!--;
+      if (stopped) job.finish = "stop";
+      else if (state.remaining[slot] === 0) job.finish = "length";
+      if (job.finish !== undefined) {
+        state.remaining[slot] = 0;
+        state.flush[slot] = this.#hasValues ? 1 : 0;
+      }
     }
-    const overrun = job.ids.length - low;
-    job.ids.length = low;
-    job.logProbs.length = low;
+    state.tokens[slot] = last;
+  }
+
+  /** Ends a job whose tokens from `before` on complete a stop string; drops what came after that. */
+  #stopOnText(job: Job, slot: number, before: number): void {
+    let length = before;
+    while (length < job.ids.length) {
+      if (job.watch!.completes(job.ids[length++]!)) break;
+      if (length === job.ids.length) return;
+    }
+    if (length === before) return;
+    const overrun = job.ids.length - length;
+    job.ids.length = length;
+    job.logProbs.length = length;
     job.finish = "stop";
-    state.remaining[slot] = 0;
+    this.#state.remaining[slot] = 0;
     if (!this.#hasValues) return;
     // V after the last kept token is known already where the slot went on past it.
-    state.flush[slot] = overrun > 0 || job.values.length > low ? 0 : 1;
-    job.values.length = Math.min(job.values.length, low + 1);
+    this.#state.flush[slot] = overrun > 0 || job.values.length > length ? 0 : 1;
+    job.values.length = Math.min(job.values.length, length + 1);
   }
 
   #collect(requests: readonly GenerationRequest[], jobs: readonly Job[]): Generation[][] {
@@ -432,6 +427,31 @@ export class Generator implements Disposable {
   }
 }
 
+/** The kind of sampling that also serves `job`. */
+function withNeedsOf(kind: SamplingKind, job: Job): SamplingKind {
+  const random = job.temperature > 0;
+  return {
+    random: kind.random || random,
+    topK: kind.topK || (random && job.topK > 0),
+    topP: kind.topP || (random && job.topP < 1),
+    minP: kind.minP || (random && job.minP > 0),
+    repetition: kind.repetition || job.repetitionPenalty !== 1,
+  };
+}
+
+/** What a job has that was not reported yet. */
+function updateOf(job: Job, reported: Map<Job, number>): GenerationUpdate {
+  const from = reported.get(job) ?? 0;
+  reported.set(job, job.ids.length);
+  return {
+    request: job.request,
+    sample: job.sample,
+    ids: job.ids.slice(from),
+    logProbs: job.logProbs.slice(from),
+    ...(job.finish === undefined ? {} : { finish: job.finish }),
+  };
+}
+
 /** Columns of a ring for sequences of that length: few sizes, so few programs. */
 function ringColumns(length: number, ceiling: number): number {
   const columns = Math.max(64, paddedLength(length));
@@ -442,8 +462,4 @@ function ringColumns(length: number, ceiling: number): number {
 function positive(name: string, value: number): number {
   if (Number.isInteger(value) && value >= 1) return value;
   throw new UserError(`${name} must be a positive integer, found ${value}`, { exitCode: 2 });
-}
-
-function check(where: string, name: string, value: number, ok: boolean, wanted: string): void {
-  if (!ok) throw new UserError(`${where}: ${name} must be ${wanted}, found ${value}`);
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { jit, tf, useBackend } from "../xla/mod.ts";
 import { parseConfig } from "./config.ts";
-import { type GenerationRequest, Generator } from "./generate.ts";
+import { Generator } from "./generate.ts";
+import type { Generation, GenerationRequest, GenerationUpdate } from "./requests.ts";
 import {
   addValueHead,
   hiddenStates,
@@ -194,6 +195,8 @@ Deno.test("an impossible request is refused with its number, the value and the b
   await refused({ topK: 1.5 }, /topK must be a non-negative integer, found 1.5/);
   await refused({ seed: -1 }, /seed must be a non-negative integer, found -1/);
   await refused({ n: 0 }, /n must be a positive integer, found 0/);
+  await refused({ minP: 2 }, /minP must be in \[0, 1\], found 2/);
+  await refused({ repetitionPenalty: 0 }, /repetitionPenalty must be positive, found 0/);
   await refused({ stop: [""] }, /a stop string is empty/);
   assert.throws(() => new Generator(model, { slots: 0 }), /slots must be a positive integer/);
 });
@@ -204,10 +207,75 @@ Deno.test("an aborted signal stops generation", async () => {
   await assert.rejects(generator.generate(requests(), { signal }), /enough/);
 });
 
-Deno.test("a generator takes one batch at a time and says so", async () => {
+Deno.test("calls made while others run share the slots and get what they would get alone", async () => {
+  using generator = new Generator(model, { ...sizes, tokensPerDispatch: 4 });
+  using open = new Generator(model, { ...sizes, tokensPerDispatch: 4, open: true });
+  const ids = (results: Generation[][]) => results.map(([sample]) => sample!.ids);
+  const alone = ids(await generator.generate(requests()));
+  for (const shared of [generator, open]) {
+    const calls: Promise<Generation[][]>[] = [];
+    // Each call starts another when its first tokens come.
+    const ask = (i: number) => {
+      calls[i] = shared.generate([requests()[i]!], {
+        onTokens: () => {
+          if (i + 1 < prompts.length && calls[i + 1] === undefined) ask(i + 1);
+        },
+      });
+    };
+    ask(0);
+    for (let i = 0; i < prompts.length; i++) {
+      assert.deepEqual(ids(await calls[i]!), [alone[i]]);
+    }
+  }
+});
+
+Deno.test("tokens are reported as they come, the finish with the last of them", async () => {
   using generator = new Generator(model, sizes);
-  const first = generator.generate(requests());
-  await assert.rejects(generator.generate(requests()), /this generator is at work/);
-  await first;
-  await generator.generate(requests());
+  const updates: GenerationUpdate[] = [];
+  const results = await generator.generate(requests({ n: 2 }), {
+    onTokens: (update) => updates.push(update),
+  });
+  for (const [request, samples] of results.entries()) {
+    for (const [sample, { ids, logProbs, finish }] of samples.entries()) {
+      const own = updates.filter((u) => u.request === request && u.sample === sample);
+      assert.deepEqual(own.flatMap((update) => update.ids), ids);
+      assert.deepEqual(own.flatMap((update) => update.logProbs), logProbs);
+      assert.deepEqual(
+        own.map((update) => update.finish),
+        own.map((_, i) => i === own.length - 1 ? finish : undefined),
+      );
+    }
+  }
+});
+
+Deno.test("an aborted call ends, and the others go on", async () => {
+  using generator = new Generator(model, { ...sizes, tokensPerDispatch: 2 });
+  const alone = await generator.generate(requests({ stopIds: [] }));
+  const stop = new AbortController();
+  const first = generator.generate(requests({ stopIds: [] }), {
+    signal: stop.signal,
+    onTokens: () => stop.abort(new Error("no more")),
+  });
+  const second = generator.generate(requests({ stopIds: [] }));
+  await assert.rejects(first, /no more/);
+  assert.deepEqual(await second, alone);
+});
+
+Deno.test("a repetition penalty counts prompt and new tokens, min-p leaves the likely ones", async () => {
+  using generator = new Generator(model, sizes);
+  const greedy = { temperature: 0, stopIds: [], maxNewTokens: 16 };
+  const [plain] = await generator.generate([{ ...requests()[0]!, ...greedy }]);
+  const [varied] = await generator.generate([
+    { ...requests()[0]!, ...greedy, repetitionPenalty: 1e6 },
+  ]);
+  // With such a penalty nothing comes twice while there is something new, of positive score at least.
+  const distinct = (ids: readonly number[]) => new Set(ids).size;
+  assert.ok(distinct(varied![0]!.ids) > distinct(plain![0]!.ids));
+  const first = varied![0]!.ids[0]!;
+  assert.ok(!requests()[0]!.promptIds.includes(first), "the prompt's tokens are penalised");
+  const [likely] = await generator.generate([{ ...requests()[0]!, minP: 1, stopIds: [] }]);
+  const [best] = await generator.generate([
+    { ...requests()[0]!, temperature: 0, stopIds: [] },
+  ]);
+  assert.deepEqual(likely![0]!.ids, best![0]!.ids);
 });

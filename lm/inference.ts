@@ -10,6 +10,7 @@
  */
 import { dynamicSlice, dynamicUpdateSlice, tf, whileLoop } from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
+import { mergedWeight } from "./lora.ts";
 import {
   causalBias,
   HIDDEN_SCORE,
@@ -72,7 +73,7 @@ export function packModel(
 ): PackedModel {
   const pack = (names: string[], bias: boolean): PackedLinear => ({
     weight: tf.transpose(
-      tf.concat2d(names.map((name) => parameter<tf.Rank.R2>(params, `${name}.weight`)), 0),
+      tf.concat2d(names.map((name) => mergedWeight(params, name, config.lora)), 0),
     ),
     bias: bias ? [tf.concat1d(names.map((name) => parameter(params, `${name}.bias`)))] : [],
   });

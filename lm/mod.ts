@@ -16,7 +16,24 @@ export {
   VALUE_HEAD,
   values,
 } from "./transformer.ts";
-export { type GenerationDefaults, loadModel, type Model, saveModel } from "./model.ts";
+export {
+  type GenerationDefaults,
+  loadModel,
+  type LoadOptions,
+  type Model,
+  saveModel,
+} from "./model.ts";
+export { type HubOptions, modelPath } from "./hub.ts";
+export {
+  initLora,
+  loadLora,
+  type Lora,
+  type LoraConfig,
+  type LoraOptions,
+  mergeLora,
+  saveLora,
+  withLora,
+} from "./lora.ts";
 export {
   charTokenizer,
   type ChatMessage,
@@ -24,14 +41,17 @@ export {
   Tokenizer,
   type TokenizerFiles,
 } from "./tokenizer.ts";
-export {
-  type Generation,
-  type GenerationRequest,
-  Generator,
-  type GeneratorModel,
-  type GeneratorOptions,
-} from "./generate.ts";
+export { type GenerateOptions, Generator, type GeneratorOptions } from "./generate.ts";
+export type {
+  Generation,
+  GenerationRequest,
+  GenerationUpdate,
+  GeneratorModel,
+} from "./requests.ts";
+export { StopCutter, TextStream } from "./text_stream.ts";
 export { SafetensorsFile } from "./safetensors.ts";
 export { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 export { type PromptAndResponse, Scorer, type ScorerModel, type ScorerOptions } from "./score.ts";
 export { meshFor, type Parallelism, parameterSpec, shardBatch, shardParams } from "./sharding.ts";
+export { RemoteGenerator, type RemoteOptions } from "./remote.ts";
+export { type ModelServer, serveModel, type ServerOptions } from "./server.ts";

@@ -3,12 +3,15 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { findModel, loadWeights, type ModelFiles, saveWeights } from "./checkpoint.ts";
 import { type ModelConfig, parseConfig, type WeightType } from "./config.ts";
 import { GgufFile } from "./gguf.ts";
 import { ggufConfig, ggufTokenizer } from "./gguf_metadata.ts";
+import { type HubOptions, modelPath } from "./hub.ts";
 import { readJson } from "./json.ts";
+import { findBase, isAdapter, loadLora, mergeLora } from "./lora.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import type { Params } from "./transformer.ts";
 
@@ -37,14 +40,29 @@ const generationFile = z.looseObject({
   do_sample: z.boolean().nullish(),
 });
 
+export interface LoadOptions {
+  /** A LoRA adapter's folder (or its name on the hub), merged into the weights. */
+  readonly adapter?: string;
+  /** False leaves `params` empty: configuration and tokenizer only. Default true. */
+  readonly weights?: boolean;
+  /** Where `org/name` is looked for. */
+  readonly hub?: HubOptions;
+}
+
 /**
- * Loads a model from a Hugging Face folder, a `.gguf` file, or a folder with `config.json`,
- * `tokenizer.json` and one `.gguf`. Weights become float32 tensors on the active backend.
+ * Loads a model from a Hugging Face folder, a `.gguf` file, a folder with `config.json`,
+ * `tokenizer.json` and one `.gguf`, a LoRA adapter's folder (its base is loaded and the adapter
+ * merged), or by the name of one of these on the hub, `org/name` or `org/name@revision`. Weights become
+ * float32 tensors on the active backend.
  * @throws UserError naming the file and what is wrong with it.
  */
-export async function loadModel(path: string): Promise<Model> {
-  const files = await findModel(path);
-  const folder = files.kind === "gguf" ? files.folder : files.folder;
+export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
+  const at = await modelPath(path, options.hub);
+  if (options.adapter === undefined && await isAdapter(at)) {
+    const base = await modelPath(await findBase(at), options.hub);
+    return await loadModel(base, { ...options, adapter: at });
+  }
+  const files = await findModel(at);
   const config = await loadConfig(files);
   const tokenizer = await loadTokenizer(files);
   if (tokenizer !== undefined && tokenizer.vocabSize > config.vocabSize) {
@@ -53,9 +71,30 @@ export async function loadModel(path: string): Promise<Model> {
         `the model's vocab_size is ${config.vocabSize}`,
     );
   }
-  const generationConfig = folder === undefined ? {} : await loadGenerationConfig(folder);
-  const params = await loadWeights(config, files);
+  const generationConfig = files.folder === undefined
+    ? {}
+    : await loadGenerationConfig(files.folder);
+  const base = options.weights === false ? {} : await loadWeights(config, files);
+  const params = options.adapter === undefined || options.weights === false
+    ? base
+    : await adapted(config, base, await modelPath(options.adapter, options.hub));
   return { config, params, generationConfig, ...(tokenizer === undefined ? {} : { tokenizer }) };
+}
+
+/** The parameters with an adapter merged in; consumes `base`. */
+async function adapted(config: ModelConfig, base: Params, folder: string): Promise<Params> {
+  try {
+    const lora = await loadLora(folder, config);
+    const merged = mergeLora(base, lora);
+    tf.dispose(lora.params);
+    for (const [name, tensor] of Object.entries(base)) {
+      if (merged[name] !== tensor) tensor.dispose();
+    }
+    return merged;
+  } catch (error) {
+    tf.dispose(base);
+    throw error;
+  }
 }
 
 async function loadConfig(files: ModelFiles): Promise<ModelConfig> {

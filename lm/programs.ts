@@ -43,6 +43,10 @@ export interface StepInputs {
   readonly temperature: Float32Array;
   readonly topK: Float32Array;
   readonly topP: Float32Array;
+  readonly minP: Float32Array;
+  readonly repetitionPenalty: Float32Array;
+  /** 0 or 1 [slots * vocabulary]: the tokens of each sequence; only where `kind.repetition`. */
+  readonly seen: Uint8Array | undefined;
   readonly uniforms: Float32Array;
   readonly column: number;
   /** Steps of this dispatch, at most tokensPerDispatch. */
@@ -101,6 +105,7 @@ type LoopState = {
   lengths: tf.Tensor1D;
   remaining: tf.Tensor1D;
   flush: tf.Tensor1D;
+  seen: tf.Tensor2D;
   caches: Caches;
   ids: tf.Tensor2D;
   logProbs: tf.Tensor2D;
@@ -116,6 +121,7 @@ function decodeLoop(
   ints: tf.Tensor2D,
   floats: tf.Tensor2D,
   uniforms: tf.Tensor2D,
+  seen: tf.Tensor2D,
   clock: tf.Tensor1D,
   stopTable: tf.Tensor1D,
 ): { caches: Caches; output: StepOutput } {
@@ -128,7 +134,15 @@ function decodeLoop(
     tf.Tensor1D,
     tf.Tensor1D,
   ];
-  const [temperature, topK, topP] = tf.unstack(floats) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
+  const [temperature, topK, topP, minP, repetitionPenalty] = tf.unstack(floats) as [
+    tf.Tensor1D,
+    tf.Tensor1D,
+    tf.Tensor1D,
+    tf.Tensor1D,
+    tf.Tensor1D,
+  ];
+  const settings = { temperature, topK, topP, minP, repetitionPenalty };
+  const vocabulary = tf.range(0, policy.vocabSize, 1, "int32");
   const [column, leaveAt, limit] = tf.unstack(clock) as [tf.Tensor, tf.Tensor, tf.Tensor];
   const stopBase = tf.mul(stopSet, int(policy.vocabSize));
 
@@ -150,8 +164,7 @@ function decodeLoop(
 
     const logits = headLogits(policy, models.policy, fed.hidden);
     const uniform = tf.reshape<tf.Rank.R1>(dynamicSlice(uniforms, [s.t, 0], [1, slots]), [slots]);
-    const settings = { temperature, topK, topP };
-    const chosen = chooseTokens(logits, settings, uniform, kind);
+    const chosen = chooseTokens(logits, settings, uniform, kind, s.seen);
     const running = tf.greater(s.remaining, int(0));
     const stops = tf.gather(stopTable, tf.add(stopBase, chosen.tokens) as tf.Tensor1D);
     const stopped = tf.greater(stops, int(0));
@@ -169,6 +182,12 @@ function decodeLoop(
       flush: shape.value === undefined
         ? tf.zerosLike(s.flush)
         : tf.cast(ended, "int32") as tf.Tensor1D,
+      seen: kind.repetition
+        ? tf.logicalOr(
+          s.seen,
+          tf.equal(vocabulary, tf.reshape(chosen.tokens, [slots, 1])),
+        ) as tf.Tensor2D
+        : tf.clone(s.seen),
       caches: next,
       ids: dynamicUpdateSlice(s.ids, tf.expandDims(shown, 0), [s.t, 0]),
       logProbs: dynamicUpdateSlice(s.logProbs, tf.expandDims(chosen.logProbs, 0), [s.t, 0]),
@@ -182,6 +201,7 @@ function decodeLoop(
     lengths,
     remaining,
     flush,
+    seen,
     caches,
     ids: tf.zeros([steps + 1, slots], "int32"),
     logProbs: tf.zeros([steps, slots]),
@@ -231,9 +251,10 @@ function makePrograms(shape: GeneratorShape) {
         ints: tf.Tensor2D,
         floats: tf.Tensor2D,
         uniforms: tf.Tensor2D,
+        seen: tf.Tensor2D,
         clock: tf.Tensor1D,
         stopTable: tf.Tensor1D,
-      ) => decodeLoop(shape, kind, models, caches, ints, floats, uniforms, clock, stopTable),
+      ) => decodeLoop(shape, kind, models, caches, ints, floats, uniforms, seen, clock, stopTable),
       { name: "decode", donate: [0], memoryHint: MEMORY_HINT },
     );
 
@@ -282,16 +303,25 @@ function makePrograms(shape: GeneratorShape) {
         for (const [i, part] of parts.entries()) all.set(part, i * slots);
         return all;
       };
-      const { tokens, lengths, remaining, flush, stopSet, temperature, topK, topP } = inputs;
+      const { tokens, lengths, remaining, flush, stopSet, seen } = inputs;
+      const { temperature, topK, topP, minP, repetitionPenalty } = inputs;
       const args = [
         tf.tensor2d(
           stack(new Int32Array(5 * slots), [tokens, lengths, remaining, flush, stopSet]),
           [5, slots],
           "int32",
         ),
-        tf.tensor2d(stack(new Float32Array(3 * slots), [temperature, topK, topP]), [3, slots]),
+        tf.tensor2d(
+          stack(new Float32Array(5 * slots), [temperature, topK, topP, minP, repetitionPenalty]),
+          [5, slots],
+        ),
         // A copy: the host writes the next draws while this buffer may still be read.
         tf.tensor2d(inputs.uniforms.slice(), [tokensPerDispatch, slots]),
+        tf.tensor2d(
+          seen ?? new Uint8Array(1),
+          seen === undefined ? [1, 1] : [slots, shape.policy.vocabSize],
+          "bool",
+        ),
         tf.tensor1d([inputs.column, inputs.leaveAt, inputs.steps], "int32"),
       ] as const;
       const result = decoders.get(key)!(caches, models, ...args, inputs.stopTable);

@@ -15,7 +15,20 @@ export interface SamplingKind {
   readonly topK: boolean;
   /** Some request restricts the choice by top-p. */
   readonly topP: boolean;
+  /** Some request restricts the choice by min-p. */
+  readonly minP: boolean;
+  /** Some request makes tokens that it already has less likely. */
+  readonly repetition: boolean;
 }
+
+/** What a batch needs that takes the most likely token everywhere. */
+export const GREEDY: SamplingKind = {
+  random: false,
+  topK: false,
+  topP: false,
+  minP: false,
+  repetition: false,
+};
 
 /** Per slot, float32 [slots] each. */
 export interface SamplingSettings {
@@ -25,6 +38,10 @@ export interface SamplingSettings {
   topK: tf.Tensor1D;
   /** Probability mass kept, in (0, 1]; 1 keeps all. */
   topP: tf.Tensor1D;
+  /** Tokens less likely than this share of the likeliest one's probability are left out; 0 keeps all. */
+  minP: tf.Tensor1D;
+  /** Scores of tokens seen before are divided by it where positive, else multiplied; 1 does nothing. */
+  repetitionPenalty: tf.Tensor1D;
 }
 
 /** Halvings of the interval of thresholds; they leave 2e-8 of a logit undecided. */
@@ -61,7 +78,7 @@ function thresholdFor(scores: tf.Tensor2D, weights: tf.Tensor2D, wanted: tf.Tens
   return tf.where(reached(tf.scalar(0)), tf.zeros(rows), end.low) as tf.Tensor2D;
 }
 
-/** Unnormalised probabilities [rows, n] after temperature, top-k and top-p, in that order. */
+/** Unnormalised probabilities [rows, n] after temperature, top-k, top-p and min-p, in that order. */
 export function warpedWeights(
   logits: tf.Tensor2D,
   settings: SamplingSettings,
@@ -86,7 +103,26 @@ export function warpedWeights(
     // What top-k dropped weighs nothing, so the threshold never falls among it.
     keep(thresholdFor(scaled, weights, wanted), tf.less(p, 1));
   }
+  if (kind.minP) {
+    // The likeliest token has score 0 and is never cut off, so shares of it are thresholds as they are.
+    const p = column(settings.minP);
+    keep(tf.log(tf.maximum(p, 1e-38)) as tf.Tensor2D, tf.greater(p, 0));
+  }
   return weights;
+}
+
+/**
+ * Logits [rows, n] with the repetition penalty (Keskar et al. 2019, as transformers applies it): those
+ * of tokens in `seen`, bool [rows, n], move away from being chosen.
+ */
+export function penalised(
+  logits: tf.Tensor2D,
+  seen: tf.Tensor2D,
+  penalty: tf.Tensor1D,
+): tf.Tensor2D {
+  const p = tf.reshape(penalty, [penalty.shape[0], 1]);
+  const moved = tf.where(tf.less(logits, 0), tf.mul(logits, p), tf.div(logits, p));
+  return tf.where(seen, moved, logits) as tf.Tensor2D;
 }
 
 /** Blocks of the vocabulary whose sums are searched first; a block is then searched alone. */
@@ -149,22 +185,26 @@ export function drawIndex(weights: tf.Tensor2D, uniforms: tf.Tensor1D): tf.Tenso
 
 /**
  * The next token of each slot and the model's own log-probability of it (temperature 1, nothing cut
- * off): logits [slots, vocabulary] -> int32 [slots], float32 [slots].
+ * off, no penalty): logits [slots, vocabulary] -> int32 [slots], float32 [slots]. `seen`, bool
+ * [slots, vocabulary], is needed where `kind.repetition`.
  */
 export function chooseTokens(
   logits: tf.Tensor2D,
   settings: SamplingSettings,
   uniforms: tf.Tensor1D,
   kind: SamplingKind,
+  seen?: tf.Tensor2D,
 ): { tokens: tf.Tensor1D; logProbs: tf.Tensor1D } {
   const [slots, vocabSize] = logits.shape;
   const top = rowMax(logits);
   const logSum = tf.add(tf.log(tf.sum(tf.exp(tf.sub(logits, top)), 1, true)), top);
-  const isTop = tf.cast(tf.equal(logits, top), "float32");
+  const scores = kind.repetition ? penalised(logits, seen!, settings.repetitionPenalty) : logits;
+  const best = kind.repetition ? rowMax(scores) : top;
+  const isTop = tf.cast(tf.equal(scores, best), "float32");
   const likeliest = firstOf(isTop, isTop);
   let tokens = likeliest;
   if (kind.random) {
-    const drawn = drawIndex(warpedWeights(logits, settings, kind, top), uniforms);
+    const drawn = drawIndex(warpedWeights(scores, settings, kind, best), uniforms);
     tokens = tf.where(tf.greater(settings.temperature, 0), drawn, likeliest) as tf.Tensor1D;
   }
   const ids = tf.range(0, vocabSize, 1, "int32");

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { jit, random, tf, useBackend } from "../xla/mod.ts";
-import { chooseTokens, drawIndex, type SamplingSettings, warpedWeights } from "./sampling.ts";
+import {
+  chooseTokens,
+  drawIndex,
+  GREEDY,
+  type SamplingSettings,
+  warpedWeights,
+} from "./sampling.ts";
 import { maxDifference } from "./test_support.ts";
 
 await useBackend();
 
-const all = { random: true, topK: true, topP: true };
+const all = { ...GREEDY, random: true, topK: true, topP: true };
 const drawn = jit(drawIndex, { name: "draw" });
 
 function settings(temperature: number[], topK: number[], topP: number[]): SamplingSettings {
@@ -13,6 +19,8 @@ function settings(temperature: number[], topK: number[], topP: number[]): Sampli
     temperature: tf.tensor1d(temperature),
     topK: tf.tensor1d(topK),
     topP: tf.tensor1d(topP),
+    minP: tf.zeros([topP.length]),
+    repetitionPenalty: tf.ones([topP.length]),
   };
 }
 
@@ -90,7 +98,7 @@ Deno.test("frequencies of draws follow the probabilities", async () => {
   const draws = 20_000;
   const logits = [0.5, -1, 2, 0, 1.2];
   const rows = tf.tile(tf.tensor2d([logits]), [draws, 1]);
-  const kind = { random: true, topK: false, topP: false };
+  const kind = { ...GREEDY, random: true };
   const choose = jit((x: tf.Tensor2D, u: tf.Tensor1D, s: { [key: string]: tf.Tensor1D }) =>
     chooseTokens(x, s as unknown as SamplingSettings, u, kind)
   );

@@ -3,9 +3,22 @@
  * that end them.
  */
 import { tf } from "../xla/mod.ts";
+import { StopWatch } from "./text_stream.ts";
+
+/** The requests of one call, which end together. */
+export interface Call {
+  /** Samples not yet finished. */
+  left: number;
+  readonly signal: AbortSignal | undefined;
+  /** After each dispatch that gave the job tokens. */
+  readonly onTokens: ((job: Job) => void) | undefined;
+  readonly onFinished: () => void;
+  readonly reject: (reason: unknown) => void;
+}
 
 /** One sample to make, and what has come of it. */
 export interface Job {
+  readonly call: Call;
   readonly request: number;
   readonly sample: number;
   readonly promptIds: readonly number[];
@@ -13,10 +26,12 @@ export interface Job {
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
   readonly maxNewTokens: number;
-  readonly stopSet: number;
-  /** Stop strings that a token boundary can cut, looked for on the host. */
-  readonly hostStops: readonly string[];
+  readonly stopTokens: readonly number[];
+  /** Looks for stop strings that a token boundary can cut. */
+  readonly watch: StopWatch | undefined;
   readonly ids: number[];
   readonly logProbs: number[];
   readonly values: number[];
@@ -41,6 +56,8 @@ export class SlotState {
   readonly temperature: Float32Array;
   readonly topK: Float32Array;
   readonly topP: Float32Array;
+  readonly minP: Float32Array;
+  readonly repetitionPenalty: Float32Array;
   /** [tokensPerDispatch, slots] */
   readonly uniforms: Float32Array;
 
@@ -55,6 +72,8 @@ export class SlotState {
     this.temperature = floats();
     this.topK = floats();
     this.topP = floats().fill(1);
+    this.minP = floats();
+    this.repetitionPenalty = floats().fill(1);
     this.uniforms = new Float32Array(tokensPerDispatch * slots);
   }
 
@@ -63,21 +82,31 @@ export class SlotState {
     return this.remaining.reduce((most, left, slot) => Math.max(most, left + this.flush[slot]!), 1);
   }
 
-  start(slot: number, job: Job): void {
+  /** `stopSet` is the number of the job's stop tokens in the table of the batch. */
+  start(slot: number, job: Job, stopSet: number): void {
     this.tokens[slot] = job.promptIds.at(-1)!;
     this.lengths[slot] = job.promptIds.length - 1;
     this.remaining[slot] = job.maxNewTokens;
     this.flush[slot] = 0;
-    this.stopSet[slot] = job.stopSet;
+    this.stopSet[slot] = stopSet;
     this.temperature[slot] = job.temperature;
     this.topK[slot] = job.topK;
     this.topP[slot] = job.topP;
+    this.minP[slot] = job.minP;
+    this.repetitionPenalty[slot] = job.repetitionPenalty;
+  }
+
+  /** Nothing more happens in this slot. */
+  stop(slot: number): void {
+    this.remaining[slot] = 0;
+    this.flush[slot] = 0;
   }
 }
 
-/** The distinct sets of stop tokens of a batch, as one table of 0 and 1. */
+/** The distinct sets of stop tokens of a batch, as one table of 0 and 1 that stays on the device. */
 export class StopSets {
   readonly #sets = new Map<string, { index: number; tokens: number[] }>();
+  #table: tf.Tensor1D | undefined;
 
   constructor(private readonly vocabSize: number) {}
 
@@ -88,17 +117,25 @@ export class StopSets {
     if (known !== undefined) return known.index;
     const index = this.#sets.size;
     this.#sets.set(key, { index, tokens: sorted });
+    this.dispose();
     return index;
   }
 
   /** int32 [sets * vocabulary], the number of sets rounded up so that few programs are made. */
-  table(): tf.Tensor1D {
+  get table(): tf.Tensor1D {
+    if (this.#table !== undefined) return this.#table;
     const table = new Int32Array(bucket(Math.max(1, this.#sets.size), 1) * this.vocabSize);
     for (const { index, tokens } of this.#sets.values()) {
       for (const token of tokens) {
         if (token < this.vocabSize) table[index * this.vocabSize + token] = 1;
       }
     }
-    return tf.tensor1d(table, "int32");
+    return this.#table = tf.tensor1d(table, "int32");
+  }
+
+  /** Gives the table back; it is made again when asked for. */
+  dispose(): void {
+    this.#table?.dispose();
+    this.#table = undefined;
   }
 }

@@ -7,6 +7,7 @@
 import { asType, checkpoint, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parameterShapes } from "./config.ts";
+import { loraScale } from "./lora_scale.ts";
 import { causalBias, type RotaryTables, rotaryTables, rotate } from "./positions.ts";
 import { targetLogProbs } from "./log_probs.ts";
 
@@ -98,17 +99,24 @@ export function swiGlu<T extends tf.Tensor>(gate: T, up: T): T {
   return tf.mul(tf.mul(gate, tf.sigmoid(gate)), up) as T;
 }
 
-/** `x · weightᵀ (+ bias)`: [rows, in] x [out, in] -> [rows, out], in the compute type. */
+/** `x · weightᵀ (+ LoRA) (+ bias)`: [rows, in] x [out, in] -> [rows, out], in the compute type. */
 function linear(
+  { config, low }: Pick<LayerContext, "config" | "low">,
   params: Params,
   name: string,
   x: tf.Tensor2D,
   bias: boolean,
-  low: <T extends tf.Tensor>(x: T) => T,
 ): tf.Tensor2D {
-  const weight = low(parameter<tf.Rank.R2>(params, `${name}.weight`));
-  const product = tf.matMul(low(x), weight, false, true);
-  const out = asFloat32(product, low) as tf.Tensor2D;
+  const times = (input: tf.Tensor2D, matrix: string) => {
+    const weight = parameter<tf.Rank.R2>(params, matrix);
+    return tf.matMul(input, low(weight), false, true) as tf.Tensor2D;
+  };
+  const input = low(x);
+  let out = asFloat32(times(input, `${name}.weight`), low);
+  if (config.lora !== undefined && `${name}.lora_A.weight` in params) {
+    const change = times(times(input, `${name}.lora_A.weight`), `${name}.lora_B.weight`);
+    out = tf.add(out, tf.mul(asFloat32(change, low), loraScale(config.lora, name).scale));
+  }
   return bias ? tf.add(out, parameter(params, `${name}.bias`)) : out;
 }
 
@@ -161,7 +169,7 @@ function attention(
   const { numHeads, numKeyValueHeads: kvHeads, headDim, queryKeyValueBias } = config;
   const groups = numHeads / kvHeads;
   const heads = (part: "q" | "k" | "v", count: number) => {
-    const flat = linear(params, `${name}.${part}_proj`, x, queryKeyValueBias, low);
+    const flat = linear(context, params, `${name}.${part}_proj`, x, queryKeyValueBias);
     const split = tf.reshape(flat, [batch, time, count, headDim]);
     if (!config.queryKeyNorm || part === "v") return split;
     const weight = parameter<tf.Rank.R1>(params, `${name}.${part}_norm.weight`);
@@ -185,7 +193,7 @@ function attention(
     tf.transpose(tf.reshape(mixed, [batch, kvHeads, groups, time, headDim]), [0, 3, 1, 2, 4]),
     [batch * time, numHeads * headDim],
   ) as tf.Tensor2D;
-  return linear(params, `${name}.o_proj`, rows, config.attentionOutputBias, low);
+  return linear(context, params, `${name}.o_proj`, rows, config.attentionOutputBias);
 }
 
 function feedForward(
@@ -194,10 +202,10 @@ function feedForward(
   name: string,
   x: tf.Tensor2D,
 ): tf.Tensor2D {
-  const { config: { mlpBias }, low } = context;
-  const gate = linear(params, `${name}.gate_proj`, x, mlpBias, low);
-  const up = linear(params, `${name}.up_proj`, x, mlpBias, low);
-  return linear(params, `${name}.down_proj`, swiGlu(gate, up), mlpBias, low);
+  const { mlpBias } = context.config;
+  const gate = linear(context, params, `${name}.gate_proj`, x, mlpBias);
+  const up = linear(context, params, `${name}.up_proj`, x, mlpBias);
+  return linear(context, params, `${name}.down_proj`, swiGlu(gate, up), mlpBias);
 }
 
 /** Adds a block's output to the residual stream, scaled where the architecture says so. */

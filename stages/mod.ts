@@ -12,7 +12,7 @@ import { search } from "./search.ts";
 import { rejectionSampling, sft, train } from "./train.ts";
 
 export * from "./artifacts.ts";
-export { chooseEngine, prepareEngine } from "./engine.ts";
+export { chooseEngine, prepareEngine, startEngine } from "./engine.ts";
 export { evaluate, rejectionSampling, report, sample, score, search, sft, train };
 
 /** Every stage, by name: what `stage NAME` and the executors look up. */
