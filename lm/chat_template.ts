@@ -4,8 +4,23 @@
  */
 import { Template } from "@huggingface/jinja";
 
-/** The name of the comparison in templates' scope; no template can contain it by accident. */
+/** What a template may count up to: more would only be a way to hang. */
+const MOST_STEPS = 100_000;
+
+/** Python's `range`, bounded. */
+function range(...bounds: number[]): number[] {
+  const [start, stop] = bounds.length === 1 ? [0, bounds[0]!] : [bounds[0]!, bounds[1]!];
+  const step = bounds[2] ?? 1;
+  const count = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(count <= MOST_STEPS)) {
+    throw new Error(`range(${bounds.join(", ")}) has more than ${MOST_STEPS} steps, or none`);
+  }
+  return Array.from({ length: count }, (_, i) => start + i * step);
+}
+
+/** Names in templates' scope; no template can contain them by accident. */
 const EQUALS = "__python_equals__";
+const RANGE = "__bounded_range__";
 
 /** A parsed template, ready to render any number of conversations. */
 export class ChatTemplate {
@@ -19,7 +34,7 @@ export class ChatTemplate {
 
   /** @throws Error where the template raises one. */
   render(variables: Readonly<Record<string, unknown>>): string {
-    return this.#template.render({ ...variables, [EQUALS]: pythonEquals });
+    return this.#template.render({ ...variables, [EQUALS]: pythonEquals, [RANGE]: range });
   }
 }
 
@@ -34,7 +49,7 @@ interface Node {
   [field: string]: unknown;
 }
 
-/** Replaces `a == b` and `a != b` in a syntax tree by calls of {@link pythonEquals}. */
+/** Replaces `a == b` and `a != b` in a syntax tree by calls of {@link pythonEquals}, `range` by ours. */
 function withPythonEquality(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(withPythonEquality);
   if (typeof node !== "object" || node === null) return node;
@@ -47,6 +62,10 @@ function withPythonEquality(node: unknown): unknown {
   // Nodes keep their class: the interpreter looks at `type`, some of its checks at `instanceof`.
   const copy = Object.assign(Object.create(Object.getPrototypeOf(node)), node) as Node;
   for (const [field, value] of Object.entries(copy)) copy[field] = withPythonEquality(value);
+  const callee = copy.callee as Node | undefined;
+  if (copy.type === "CallExpression" && callee?.type === "Identifier" && callee.value === "range") {
+    copy.callee = { type: "Identifier", value: RANGE };
+  }
   if (copy.type !== "BinaryExpression") return copy;
   const operator = (copy.operator as { value: string }).value;
   if (operator !== "==" && operator !== "!=") return copy;

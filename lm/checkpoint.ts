@@ -2,12 +2,12 @@
  * Model weights from and to Hugging Face folders and GGUF files: every tensor the configuration calls
  * for must be there with its shape, nothing more, and goes to the device one at a time.
  */
-import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { architectureName, type ModelConfig, parameterShapes, type WeightType } from "./config.ts";
-import { SafetensorsFolder } from "./safetensors.ts";
+import { bytesPerElement, SafetensorsFolder } from "./safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 import { GgufFile } from "./gguf.ts";
 import { type Params, VALUE_HEAD } from "./transformer.ts";
@@ -117,24 +117,36 @@ export async function loadWeights(config: ModelConfig, files: ModelFiles): Promi
 
 const storedAs = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
 
+/** Above this, weights go into several files, as Hugging Face's writers do. */
+const SHARD_BYTES = 5e9;
+
 /**
- * Writes `config.json` and `model.safetensors` into `folder`, the weights last and atomically.
- * Parameters are read back from the device one at a time.
+ * Writes `config.json` and the weights into `folder`: `model.safetensors`, or shards and their index
+ * where they are larger than `shardBytes`. Each file appears whole or not at all, the one that names
+ * the others last. Parameters are read back from the device one at a time.
  */
 export async function saveWeights(
   folder: string,
   config: ModelConfig,
   params: Params,
   weightType: WeightType = "float32",
+  shardBytes = SHARD_BYTES,
 ): Promise<void> {
-  const tensors = new Map<string, TensorToWrite>();
+  const dtype = storedAs[weightType];
+  const shards: Map<string, TensorToWrite>[] = [];
+  let room = 0;
+  let total = 0;
   for (const name of Object.keys(params).toSorted()) {
     const tensor = params[name]!;
-    tensors.set(name, {
-      shape: tensor.shape,
-      dtype: storedAs[weightType],
-      data: async () => await tensor.data() as Float32Array,
-    });
+    const bytes = tensor.size * bytesPerElement[dtype];
+    if (shards.length === 0 || bytes > room) {
+      shards.push(new Map());
+      room = shardBytes;
+    }
+    room -= bytes;
+    total += bytes;
+    const data = async () => await tensor.data<"float32">();
+    shards.at(-1)!.set(name, { shape: tensor.shape, dtype, data });
   }
   try {
     await mkdir(folder, { recursive: true });
@@ -145,7 +157,26 @@ export async function saveWeights(
       cause,
     });
   }
-  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+  const single = join(folder, "model.safetensors");
+  const index = `${single}.index.json`;
+  const metadata = { format: "pt" };
+  if (shards.length <= 1) {
+    await writeSafetensors(single, shards[0] ?? new Map(), metadata);
+    await rm(index, { force: true });
+    return;
+  }
+  const number = (n: number) => String(n).padStart(5, "0");
+  const weightMap: Record<string, string> = {};
+  for (const [i, tensors] of shards.entries()) {
+    const file = `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
+    await writeSafetensors(join(folder, file), tensors, metadata);
+    for (const name of tensors.keys()) weightMap[name] = file;
+  }
+  const text = JSON.stringify({ metadata: { total_size: total }, weight_map: weightMap }, null, 2);
+  await writeFile(`${index}.tmp`, text + "\n");
+  await rename(`${index}.tmp`, index);
+  // A single file of an earlier save would be read in place of the shards.
+  await rm(single, { force: true });
 }
 
 /** The fields as read, with what saving changes: the number format and the class. */

@@ -188,8 +188,9 @@ export function parseConfig(fields: unknown, source = "config"): ModelConfig {
     throw refuse("model_type", f.model_type, `known architectures are ${modelTypes.join(", ")}`);
   }
   for (const [field, value] of Object.entries(raw)) {
-    if (field in resultFields || harmlessFields.has(field) || field.startsWith("_")) continue;
-    if (value === null || offFields[field]?.(value)) continue;
+    if (Object.hasOwn(resultFields, field) || harmlessFields.has(field)) continue;
+    if (field.startsWith("_") || value === null) continue;
+    if (Object.hasOwn(offFields, field) && offFields[field]!(value)) continue;
     throw refuse(field, value, "this field is unknown here and may change the model's output");
   }
   if ((f.hidden_act ?? "silu") !== "silu") throw refuse("hidden_act", f.hidden_act, "only silu is");

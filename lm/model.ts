@@ -135,8 +135,9 @@ async function loadGenerationConfig(folder: string): Promise<GenerationDefaults>
 }
 
 /**
- * Writes a model as a Hugging Face folder: config.json, model.safetensors, the tokenizer's files and
- * generation_config.json. Each weight file appears whole or not at all.
+ * Writes a model as a Hugging Face folder: config.json, the weights (in files of at most `shardBytes`,
+ * default 5 GB), the tokenizer's files and generation_config.json. Each weight file appears whole or
+ * not at all.
  */
 export async function saveModel(
   folder: string,
@@ -146,7 +147,7 @@ export async function saveModel(
     readonly tokenizer?: Tokenizer | undefined;
     readonly generationConfig?: GenerationDefaults | undefined;
   },
-  options: { weightType?: WeightType } = {},
+  options: { weightType?: WeightType; shardBytes?: number } = {},
 ): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
@@ -161,7 +162,8 @@ export async function saveModel(
       cause,
     });
   }
-  await saveWeights(folder, model.config, model.params, options.weightType ?? "float32");
+  const { weightType, shardBytes } = options;
+  await saveWeights(folder, model.config, model.params, weightType, shardBytes);
 }
 
 function generationFields(defaults: GenerationDefaults): Record<string, unknown> {

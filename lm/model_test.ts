@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tf, useBackend } from "../xla/mod.ts";
@@ -50,6 +50,31 @@ Deno.test("a saved model loads with the same numbers, tokenizer and settings", a
     assert.deepEqual(loaded.generationConfig, generationConfig);
     assert.deepEqual(loaded.tokenizer!.encode("cab"), tokenizer.encode("cab"));
     tf.dispose([params, loaded.params]);
+  });
+});
+
+Deno.test("a model in shards is the same model, and one file in their place drops their index", async () => {
+  await inFolder(async (folder) => {
+    const params = initParams(config, 1);
+    await saveModel(folder, { config, params }, { shardBytes: 600 });
+    const names = readdirSync(folder).toSorted();
+    assert.ok(
+      names.some((name) => /^model-00001-of-000\d\d\.safetensors$/.test(name)),
+      names.join(),
+    );
+    assert.ok(!names.includes("model.safetensors"));
+    const index = JSON.parse(readFileSync(join(folder, "model.safetensors.index.json"), "utf8"));
+    assert.deepEqual(Object.keys(index.weight_map).toSorted(), Object.keys(params).toSorted());
+    const same = async () => {
+      const again = await loadModel(folder);
+      for (const [name, tensor] of Object.entries(params)) {
+        assert.deepEqual(await again.params[name]!.data(), await tensor.data(), name);
+      }
+    };
+    await same();
+    await saveModel(folder, { config, params });
+    assert.ok(!readdirSync(folder).includes("model.safetensors.index.json"));
+    await same();
   });
 });
 

@@ -83,6 +83,25 @@ if (folder !== undefined && file !== undefined) {
     }
   });
 
+  Deno.test("SmolLM2: with bfloat16 products the mean KL divergence stays below 0.001", async () => {
+    const { config, params } = await model();
+    const program = jit((params: Params, ids: tf.Tensor2D) => {
+      const [exact, low] = (["float32", "bfloat16"] as const).map((computeType) =>
+        tf.logSoftmax(logits(config, params, hiddenStates(config, params, ids, { computeType })))
+      ) as [tf.Tensor, tf.Tensor];
+      return tf.sum(tf.mul(tf.exp(exact), tf.sub(exact, low)), -1);
+    });
+    const divergences: number[] = [];
+    for (const golden of goldens) {
+      const out = program(params, tf.tensor2d([golden.ids], undefined, "int32"));
+      divergences.push(...await out.data<"float32">());
+      out.dispose();
+    }
+    const mean = divergences.reduce((sum, x) => sum + x, 0) / divergences.length;
+    console.log(`mean KL of bfloat16 from float32 over ${divergences.length} tokens: ${mean}`);
+    assert.ok(mean < 1e-3, `mean KL ${mean}`);
+  });
+
   Deno.test("SmolLM2: answers a question through the chat template", async () => {
     const { config, params, tokenizer } = await model();
     const text = tokenizer!.applyChatTemplate(

@@ -101,6 +101,12 @@ export class Tokenizer {
     let top = -1;
     for (const id of [...ids, ...this.#added.values()]) top = Math.max(top, id);
     this.vocabSize = top + 1;
+    // Real vocabularies have few gaps; an id out of all proportion would be taken for a size.
+    if (top > 2 * (ids.length + this.#added.size) + 10_000) {
+      throw new UserError(
+        `${source}: tokenizer.json: token id ${top} is out of proportion to its ${ids.length} tokens`,
+      );
+    }
     this.#characters = CharacterTable.from(json, this.#added);
   }
 
@@ -130,9 +136,11 @@ export class Tokenizer {
     if (text === "" && !options.addSpecialTokens) return [];
     const own = this.#characters?.encode(text);
     if (own !== undefined) return own;
-    const { ids } = this.#inner.encode(text, {
-      add_special_tokens: options.addSpecialTokens ?? false,
-    });
+    const { ids } = this.#trying(
+      "encode",
+      text,
+      () => this.#inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }),
+    );
     const missing = ids.indexOf(undefined as unknown as number);
     if (missing >= 0) {
       throw new UserError(
@@ -156,7 +164,24 @@ export class Tokenizer {
       : [...ids];
     if (kept.length === 0) return "";
     return this.#characters?.decode(kept) ??
-      this.#inner.decode(kept, { clean_up_tokenization_spaces: false });
+      this.#trying(
+        "decode",
+        kept,
+        () => this.#inner.decode(kept, { clean_up_tokenization_spaces: false }),
+      );
+  }
+
+  /** What a malformed file may break only when it is used is an error of the file all the same. */
+  #trying<T>(action: string, value: unknown, body: () => T): T {
+    try {
+      return body();
+    } catch (cause) {
+      const shown = JSON.stringify(value).slice(0, 60);
+      throw new UserError(
+        `cannot ${action} ${shown}: the tokenizer fails with '${(cause as Error).message}'`,
+        { cause },
+      );
+    }
   }
 
   /** The id of a token by its exact text, e.g. `<|im_end|>`. */

@@ -93,3 +93,15 @@ Deno.test("a malformed tokenizer file is refused by its name", () => {
     /here: tokenizer.json: model.type: .*BPE/,
   );
 });
+
+Deno.test("a template's range counts as Python's, and not for ever", () => {
+  const render = (template: string) =>
+    new Tokenizer({ ...charTokenizer("a").files, "chat_template.jinja": template })
+      .applyChatTemplate([]);
+  const each = (range: string) => `{% for i in ${range} %}{{ i }},{% endfor %}`;
+  assert.equal(render(each("range(3)")), "0,1,2,");
+  assert.equal(render(each("range(5, 0, -2)")), "5,3,1,");
+  assert.equal(render(each("range(2, 2)")), "");
+  assert.throws(() => render(each("range(10 ** 9)")), UserError);
+  assert.throws(() => render(each("range(1, 2, 0)")), UserError);
+});
