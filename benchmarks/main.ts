@@ -4,10 +4,12 @@
  */
 import { unknownName, UserError } from "../errors.ts";
 import { benchEngine } from "./engine.ts";
+import { benchLanguageModels } from "./lm.ts";
 import { benchPipeline } from "./pipeline.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
   engine: benchEngine,
+  lm: benchLanguageModels,
   pipeline: benchPipeline,
 };
 
