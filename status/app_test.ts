@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseHTML } from "linkedom";
 import { z } from "zod";
+import { journalHandler } from "../pipeline/mod.ts";
 import { createApp } from "./app.ts";
 import * as schemas from "./schemas.ts";
 import { done, halfway, HOSTILE, started, type TestJournal, testJournal } from "./testdata.ts";
@@ -229,6 +230,50 @@ Deno.test("with a token, reading needs it, and a browser keeps it as a cookie", 
   assert.equal(await status("/", { cookie: cookie.split(";")[0]! }), 200);
   assert.equal(await status("/", { cookie: "oreo_status=wrong" }), 401);
   await t.close();
+});
+
+Deno.test("jobs write their events with a token of their own, and only where that is wanted", async () => {
+  const t = await testJournal();
+  const intake = journalHandler(t.journal, { token: "write" });
+  const app = createApp({ journal: t.path, readToken: "read", intake });
+  const ask = (path: string, token: string, body?: unknown, to = app) =>
+    to.request(path, {
+      headers: { authorization: `Bearer ${token}` },
+      ...(body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }),
+    });
+  const owner = { machine: "far", host: "far", pid: 1, birth: "", nonce: "n" };
+  const claim = { claim: { newRun: "r", fingerprint: "f" }, owner };
+  assert.equal((await ask("/journal/claims", "read", claim)).status, 401);
+  assert.equal((await ask("/journal/claims", "write", claim)).status, 200);
+  const event = { ...started("out"), v: 1, run: "r", seq: 1, time: NOW };
+  const sent = await ask("/journal/runs/r/events", "write", { fence: 1, events: [event] });
+  assert.deepEqual(await sent.json(), { stop: false });
+  assert.equal((await ask("/api/runs/r", "read")).status, 200);
+  assert.equal((await ask("/api/runs/r", "write")).status, 401);
+  const without = createApp({ journal: t.path, readToken: "read" });
+  assert.equal((await ask("/journal/claims", "write", claim, without)).status, 401);
+  assert.equal((await ask("/journal/claims", "read", claim, without)).status, 404);
+  await t.close();
+});
+
+Deno.test("of a long curve as many points are given as are asked for", async () => {
+  await withApp(async (app, t) => {
+    const writer = await t.begin("long");
+    writer.append(started("out"));
+    await writer.flush();
+    const stage = (await t.journal.run("long"))!.stages[0]!.id;
+    for (let step = 0; step < 500; step++) {
+      writer.append({ type: "stage.metric", stage, attempt: 1, step, values: { loss: step } });
+    }
+    await writer.flush();
+    const Points = z.object({ points: z.array(schemas.MetricPoint) });
+    const count = async (query: string) =>
+      (await json(app, `/api/runs/long/metrics${query}`, Points)).points.length;
+    assert.equal(await count(""), 500);
+    assert.equal(await count("?maxPoints=50"), 50);
+    await json(app, "/api/runs/long/metrics?maxPoints=0", schemas.ApiError, 400);
+    await writer.close();
+  });
 });
 
 Deno.test("Prometheus gets runs and stages by state, with labels escaped", async () => {
