@@ -5,11 +5,13 @@
 import { unknownName, UserError } from "../errors.ts";
 import { benchEngine } from "./engine.ts";
 import { benchLanguageModels } from "./lm.ts";
+import { benchMath } from "./math.ts";
 import { benchPipeline } from "./pipeline.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
   engine: benchEngine,
   lm: benchLanguageModels,
+  math: benchMath,
   pipeline: benchPipeline,
 };
 

@@ -35,7 +35,7 @@ export const evaluate = defineStage({
   async run({ params, inputs, outputs, seed, signal, progress, log }) {
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
-    const task = new OpenTask(params, inputs.data);
+    const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
     const prompts = queries.map((query) => task.prompt(query, model));
     const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
@@ -58,7 +58,7 @@ export const evaluate = defineStage({
       let correct = 0;
       for (const [i, drawn] of answers.entries()) {
         for (const { text, finish } of drawn) {
-          const grade = await task.task.grade(queries[i]!, text);
+          const grade = await task.grade(queries[i]!, text);
           if (grade.correct && finish === "stop") correct++;
         }
       }

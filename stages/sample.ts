@@ -52,7 +52,7 @@ export const sample = defineStage({
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log }) {
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
-    const task = new OpenTask(params, inputs.data);
+    const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, params.offset, params.queries);
     const prompts = queries.map((query) => task.prompt(query, model));
     const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);

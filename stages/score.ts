@@ -39,7 +39,7 @@ export const score = defineStage({
   outputs: { all: trajectories, balanced: trajectories },
   async run({ params, inputs, outputs, seed, signal, progress, log }) {
     await startEngine(log);
-    const { task } = new OpenTask(params, inputs.data);
+    const task = await OpenTask.open(params, inputs.data);
     const records = await readJsonLines(SampleRecord, inputs.samples.path, files.samples);
     const model = await loadLanguageModel(inputs.reference.path);
     // What the reference drew itself came with its log-probabilities; only other samples cost a pass.
@@ -60,7 +60,7 @@ export const score = defineStage({
         prompt,
         promptIds,
         responseIds,
-        stepEnds: stepEnds(pieces, task.stepDelimiters),
+        stepEnds: stepEnds(pieces, task.task.stepDelimiters),
         // A solution that was cut off is wrong: it never came to its answer.
         reward: correct && record.finish === "stop" ? 1 : 0,
         refLogProbs: refLogProbs.get(record) ?? logProbs,

@@ -45,7 +45,7 @@ export const search = defineStage({
     await startEngine(log);
     const policy = await loadLanguageModel(inputs.policy.path);
     const value = await loadLanguageModel(inputs.value.path);
-    const task = new OpenTask(params, inputs.data);
+    const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
     const prompts = queries.map((query) => task.prompt(query, policy));
     const { limits, maxLength } = answerLimits(policy, queries, prompts, params.maxNewTokens);
@@ -69,7 +69,7 @@ export const search = defineStage({
       let correct = 0;
       for (const [q, { ids, finish }] of answers.entries()) {
         const text = policy.tokenizer.decode(ids, { skipSpecialTokens: true });
-        if (finish === "stop" && (await task.task.grade(queries[q]!, text)).correct) correct++;
+        if (finish === "stop" && (await task.grade(queries[q]!, text)).correct) correct++;
       }
       const { method: name, iteration } = params;
       results.push({ name, iteration, decoding: "beam", beam: beams, correct, n: queries.length });
@@ -99,7 +99,7 @@ export const search = defineStage({
         { signal },
       );
       return await Promise.all(solutions.map(async ({ ids, text, logProbs, values, finish }, i) => {
-        const { correct, extracted } = await task.task.grade(queries[i]!, text);
+        const { correct, extracted } = await task.grade(queries[i]!, text);
         return shownSample(queries[i]!, prompts[i]!.text, policy, {
           ids,
           values: values!,

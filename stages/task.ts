@@ -3,7 +3,7 @@
  * how long an answer may be.
  */
 import { z } from "zod";
-import { getTask, type Query, type Split, type Task } from "../tasks/mod.ts";
+import { type Grade, loadTask, type Query, type Split, type Task } from "../tasks/mod.ts";
 import type { LanguageModel } from "./language_model.ts";
 import { UserError } from "../errors.ts";
 
@@ -23,11 +23,21 @@ export interface TaskFields {
 
 /** A task with its parameters filled in; `data` is the artifact with the user's files, if any. */
 export class OpenTask {
-  readonly task: Task;
   readonly #params: Record<string, unknown>;
 
-  constructor(readonly fields: TaskFields, data: { readonly path: string } | undefined) {
-    this.task = getTask(fields.task);
+  /** Finds or loads the task that the fields name. */
+  static async open(
+    fields: TaskFields,
+    data: { readonly path: string } | undefined,
+  ): Promise<OpenTask> {
+    return new OpenTask(await loadTask(fields.task), fields, data);
+  }
+
+  private constructor(
+    readonly task: Task,
+    readonly fields: TaskFields,
+    data: { readonly path: string } | undefined,
+  ) {
     this.#params = { ...fields.taskParams, ...(data === undefined ? {} : { path: data.path }) };
   }
 
@@ -47,6 +57,10 @@ export class OpenTask {
     return this.task.demonstrations(split, this.#params);
   }
 
+  grade(query: Query, completion: string): Promise<Grade> {
+    return this.task.grade(query, completion, this.#params);
+  }
+
   alphabet(): Promise<string> {
     return this.task.alphabet(this.#params);
   }
@@ -58,9 +72,12 @@ export class OpenTask {
       const text = this.task.prompt(query);
       return { text, ids: tokenizer.encode(text, { addSpecialTokens: true }) };
     }
-    const text = tokenizer.applyChatTemplate(this.task.messages(query).map((m) => ({ ...m })), {
-      addGenerationPrompt: true,
-    });
+    const text = tokenizer.applyChatTemplate(
+      this.task.messages(query, this.#params).map((m) => ({ ...m })),
+      {
+        addGenerationPrompt: true,
+      },
+    );
     return { text, ids: tokenizer.encode(text) };
   }
 }

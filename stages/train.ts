@@ -81,7 +81,7 @@ export const sft = defineStage({
   outputs: { policy: checkpoint, curves },
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
     await startEngine(log);
-    const task = new OpenTask(params, inputs.data);
+    const task = await OpenTask.open(params, inputs.data);
     const model = inputs.base === undefined
       ? newModel(params.shape, await task.alphabet(), seed)
       : await loadLanguageModel(inputs.base.path);

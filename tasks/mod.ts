@@ -5,7 +5,9 @@
 import { unknownName } from "../errors.ts";
 import { arithmetic } from "./arithmetic/mod.ts";
 import { gsm8k, math } from "./math/mod.ts";
+import { loadFrom } from "./load.ts";
 import type { Task } from "./task.ts";
+import { verifiable } from "./verifiable/mod.ts";
 
 export { defineTask, splits } from "./task.ts";
 export type {
@@ -36,11 +38,11 @@ export type {
   MathGrade,
   PoolOptions,
 } from "./math/mod.ts";
-export { arithmetic, gsm8k, math };
+export { arithmetic, gsm8k, math, verifiable };
 
 /** Every task that comes with the project, by name. */
 export const tasks: ReadonlyMap<string, Task> = new Map(
-  [arithmetic, gsm8k, math].map((task) => [task.name, task]),
+  [arithmetic, gsm8k, math, verifiable].map((task) => [task.name, task]),
 );
 
 /** @throws {UserError} naming the nearest known task */
@@ -48,4 +50,12 @@ export function getTask(name: string): Task {
   const task = tasks.get(name);
   if (task === undefined) throw unknownName("task", name, tasks.keys());
   return task;
+}
+
+/**
+ * A task by name, or from a user's TypeScript file where `name` is the path of one.
+ * @throws {UserError} naming the nearest known task, or what is wrong with the file
+ */
+export function loadTask(name: string): Promise<Task> {
+  return loadFrom(name, getTask);
 }

@@ -58,8 +58,13 @@ export interface TaskDefinition<Parameters extends z.ZodObject> {
   /** The question as plain text for a model without a chat template; the completion follows it. */
   prompt(query: Query): string;
   /** The question as messages for a model's chat template. */
-  messages(query: Query): ChatMessage[];
-  grade(query: Query, completion: string): Grade | Promise<Grade>;
+  messages(query: Query, params?: z.output<Parameters>): ChatMessage[];
+  /** `params` are the task's own where the caller has them, as stages do. */
+  grade(
+    query: Query,
+    completion: string,
+    params?: z.output<Parameters>,
+  ): Grade | Promise<Grade>;
   /** Texts after which a reasoning step ends, each kept at the end of its step. */
   readonly stepDelimiters: readonly string[];
   /** Every character that prompts and solutions are made of, for a character-level tokenizer. */
@@ -79,8 +84,9 @@ export interface Task {
   /** @throws {UserError} as `queries`, and where the task has no worked solutions */
   demonstrations(split: Split, params?: TaskParameters): Promise<Demonstration[]>;
   prompt(query: Query): string;
-  messages(query: Query): ChatMessage[];
-  grade(query: Query, completion: string): Promise<Grade>;
+  messages(query: Query, params?: TaskParameters): ChatMessage[];
+  /** @throws {UserError} where the task grades by its parameters and they are wrong or not given */
+  grade(query: Query, completion: string, params?: TaskParameters): Promise<Grade>;
   /** @throws {UserError} as `queries` */
   alphabet(params?: TaskParameters): Promise<string>;
 }
@@ -133,8 +139,9 @@ export function defineTask<Parameters extends z.ZodObject>(
       return await Array.fromAsync(definition.demonstrations(split, parse(params)));
     },
     prompt: (query) => definition.prompt(query),
-    messages: (query) => definition.messages(query),
-    grade: async (query, completion) => await definition.grade(query, completion),
+    messages: (query, params) => definition.messages(query, params && parse(params)),
+    grade: async (query, completion, params) =>
+      await definition.grade(query, completion, params && parse(params)),
     alphabet: async (params) => await definition.alphabet(parse(params)),
   };
 }

@@ -2,7 +2,8 @@
 import type { Workflow } from "../pipeline/mod.ts";
 import { demo } from "./demo.ts";
 import { gsm8k } from "./gsm8k.ts";
+import { own } from "./own.ts";
 
 export const workflows: Readonly<Record<string, Workflow>> = Object.fromEntries(
-  [demo, gsm8k].map((workflow) => [workflow.name, workflow as Workflow]),
+  [demo, gsm8k, own].map((workflow) => [workflow.name, workflow as Workflow]),
 );
