@@ -11,6 +11,7 @@ import { generateCommand } from "./cli/generate.ts";
 import { logprobsCommand } from "./cli/logprobs.ts";
 import { pipelineCommand } from "./cli/pipeline.ts";
 import { serveCommand } from "./cli/serve.ts";
+import { playCommand } from "./cli/play.ts";
 import { stageCommand } from "./cli/stage.ts";
 import { statusCommand } from "./cli/status.ts";
 import { storeCommand } from "./cli/store.ts";
@@ -36,6 +37,7 @@ async function main(args: string[]): Promise<void> {
     logprobsCommand(),
     generateCommand(),
     serveCommand(),
+    playCommand(),
   ];
   for (const each of commands) {
     each.copyInheritedSettings(root);

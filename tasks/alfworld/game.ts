@@ -1,0 +1,117 @@
+/**
+ * A game file (`game.tw-pddl`): JSON with a PDDL domain and problem, a grammar and the recorded way to
+ * win. Loading reads and checks it; what play needs is prepared at the first use and kept.
+ */
+import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { UserError } from "../../errors.ts";
+import { type Commands, commandsOf } from "./commands.ts";
+import { type Domain, domainOf } from "./domain.ts";
+import type { Entity } from "./expression.ts";
+import { type Grammar, grammarOf } from "./grammar.ts";
+import { ground, type Grounding } from "./ground.ts";
+import { displayNames } from "./names.ts";
+import { parseProblem, type Problem } from "./problem.ts";
+import { quoted, Source } from "./source.ts";
+import { Teller } from "./telling.ts";
+
+/** What play needs of a game, the same in every state. */
+export interface Prepared {
+  readonly grounding: Grounding;
+  readonly commands: Commands;
+  readonly teller: Teller;
+}
+
+export class Game {
+  readonly domain: Domain;
+  readonly problem: Problem;
+  readonly grammar: Grammar;
+  /** Commands that win, as recorded in the file; they depend on its data version. */
+  readonly walkthrough: readonly string[];
+  /** Whether the file says that the game can be won; undefined where it says nothing. */
+  readonly solvable: boolean | undefined;
+  #prepared: Prepared | undefined;
+
+  /**
+   * @param text the file's content
+   * @param name what to call the file in messages
+   * @throws {UserError} on anything malformed: the file, the line, what was expected
+   */
+  constructor(text: string, readonly name: string) {
+    const file = new Source(name, text);
+    const json = file.json();
+    if (typeof json !== "object" || json === null || Array.isArray(json)) {
+      file.fail(1, "an object with pddl_domain, pddl_problem and grammar");
+    }
+    const fields = json as Record<string, unknown>;
+    const part = (key: string): Source => {
+      const value = fields[key];
+      if (typeof value === "string") return new Source(`${name}: ${key}`, value);
+      const at = text.indexOf(JSON.stringify(key));
+      return file.fail(
+        at < 0 ? 1 : file.lineAt(at),
+        `a text "${key}"`,
+        value === undefined ? "none" : quoted(JSON.stringify(value)),
+      );
+    };
+    this.domain = domainOf(part("pddl_domain"));
+    this.problem = parseProblem(part("pddl_problem"), this.domain);
+    this.grammar = grammarOf(part("grammar"));
+    const { walkthrough, solvable } = fields;
+    this.walkthrough =
+      Array.isArray(walkthrough) && walkthrough.every((each) => typeof each === "string")
+        ? walkthrough
+        : [];
+    this.solvable = typeof solvable === "boolean" ? solvable : undefined;
+  }
+
+  /** @throws {UserError} where the grammar lacks what the domain needs */
+  get prepared(): Prepared {
+    return this.#prepared ??= this.#prepare();
+  }
+
+  #prepare(): Prepared {
+    const { domain, problem, grammar } = this;
+    const grounding = ground(domain, problem);
+    const mentioned = mentionedObjects(domain, problem);
+    const names = displayNames(problem.objects, (object) => mentioned[object] === 1);
+    const entities = problem.objects.map((id, object): Entity => (
+      { id, type: problem.types[object]!, name: names[object]! }
+    ));
+    const teller = new Teller(domain, grammar, grounding, entities);
+    const facts = { truth: grounding.initial, denied: new Uint32Array(grounding.initial.length) };
+    return { grounding, teller, commands: commandsOf(domain, grammar, grounding, teller, facts) };
+  }
+}
+
+function mentionedObjects(domain: Domain, { init, objects }: Problem): Uint8Array {
+  const arities = [...domain.predicates.values()].map((each) => each.arity);
+  const mentioned = new Uint8Array(objects.length);
+  for (let at = 0; at < init.length;) {
+    const end = at + 1 + arities[init[at]!]!;
+    for (at++; at < end; at++) mentioned[init[at]!] = 1;
+  }
+  return mentioned;
+}
+
+/** @throws {UserError} where the file cannot be read or is malformed */
+export async function loadGame(path: string): Promise<Game> {
+  return new Game(await readFile(path, "utf8").catch((error) => unreadable(path, error)), path);
+}
+
+/** As `loadGame`, without waiting. */
+export function loadGameSync(path: string): Game {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    unreadable(path, error);
+  }
+  return new Game(text, path);
+}
+
+function unreadable(path: string, error: unknown): never {
+  const { code } = error as NodeJS.ErrnoException;
+  const reason = code === "ENOENT" ? "there is no such file" : (error as Error).message;
+  throw new UserError(`cannot read the game ${path}: ${reason}`, { cause: error });
+}
