@@ -40,8 +40,12 @@ export class Environment {
     return this.#steps;
   }
 
-  /** Puts everything back to the start. */
+  /** Puts everything back to the start. @throws {UserError} where the grammar cannot be followed */
   reset(): Outcome {
+    return this.game.about(() => this.#reset());
+  }
+
+  #reset(): Outcome {
     this.state.reset();
     this.#steps = 0;
     this.#last = undefined;
@@ -49,8 +53,12 @@ export class Environment {
     return this.#outcome(teller.tell(intro, undefined, this.state), false);
   }
 
-  /** Gives a command: blanks around it do not matter, upper and lower case do. */
+  /** Gives a command: blanks around it do not matter, upper and lower case do. @throws {UserError} as `reset` */
   step(command: string): Outcome {
+    return this.game.about(() => this.#step(command));
+  }
+
+  #step(command: string): Outcome {
     const { maxSteps } = this.options;
     if (maxSteps !== undefined && this.#last?.done === true) return this.#last;
     const operator = this.state.operatorOf(pythonStrip(command));

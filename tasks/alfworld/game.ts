@@ -67,7 +67,19 @@ export class Game {
 
   /** @throws {UserError} where the grammar lacks what the domain needs */
   get prepared(): Prepared {
-    return this.#prepared ??= this.#prepare();
+    return this.#prepared ??= this.about(() => this.#prepare());
+  }
+
+  /** Runs `work`; complaints about the grammar or the size of the problem then name the file. */
+  about<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof UserError && !error.message.includes(this.name)) {
+        throw new UserError(`${this.name}: ${error.message}`, { cause: error });
+      }
+      throw error;
+    }
   }
 
   #prepare(): Prepared {

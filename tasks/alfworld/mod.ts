@@ -5,3 +5,10 @@
 export { Environment, type Outcome } from "./environment.ts";
 export { Game, loadGame, loadGameSync } from "./game.ts";
 export { plan } from "./planner.ts";
+export {
+  type GeneratedGame,
+  generateGame,
+  type GeneratorSettings,
+  type TaskType,
+  taskTypes,
+} from "./generate.ts";

@@ -18,11 +18,35 @@ export function plan(game: Game, state: State = new State(game)): string[] | und
   const operators = new Search(game).run(state.snapshot());
   if (operators === undefined) return undefined;
   const replay = state.copy();
-  return operators.map((operator) => {
-    const command = replay.commandOf(operator);
-    replay.apply(operator);
-    return command;
-  });
+  return shortened(
+    state,
+    operators.map((operator) => {
+      const command = replay.commandOf(operator);
+      replay.apply(operator);
+      return command;
+    }),
+  );
+}
+
+/** The plan without commands, or pairs of them, that it does not need. */
+function shortened(start: State, commands: readonly string[]): string[] {
+  let result = [...commands];
+  for (let at = result.length - 1; at >= 0; at--) {
+    const shorter = [1, 2].map((count) => result.toSpliced(at, count))
+      .find((each) => wins(start, each));
+    if (shorter !== undefined) result = shorter;
+  }
+  return result;
+}
+
+function wins(start: State, commands: readonly string[]): boolean {
+  const state = start.copy();
+  for (const command of commands) {
+    const operator = state.operatorOf(command);
+    if (operator < 0) return false;
+    state.apply(operator);
+  }
+  return state.won;
 }
 
 interface Open {
@@ -83,7 +107,7 @@ class Search {
       if (state === undefined) return undefined;
       const estimate = this.#estimate(state.bits);
       if (estimate === undefined) continue;
-      if (estimate.distance === 0) return this.#shortened(start, operatorsOf(state.path));
+      if (estimate.distance === 0) return operatorsOf(state.path);
       const helpful = new Set(estimate.helpful);
       for (const operator of estimate.applicable) {
         const bits = this.#apply(state.bits, operator);
@@ -185,33 +209,6 @@ class Search {
       this.#conditionStart[operator]!,
       this.#conditionStart[operator + 1]!,
     );
-  }
-
-  /** The plan without steps that it does not need. */
-  #shortened(start: Uint32Array, operators: readonly number[]): number[] {
-    let result = [...operators];
-    for (let at = result.length - 1; at >= 0; at--) {
-      const shorter = result.toSpliced(at, 1);
-      if (this.#wins(start, shorter)) result = shorter;
-      else if (at > 0 && this.#wins(start, result.toSpliced(at - 1, 2))) {
-        result = result.toSpliced(at - 1, 2);
-      }
-      at = Math.min(at, result.length);
-    }
-    return result;
-  }
-
-  #wins(start: Uint32Array, operators: readonly number[]): boolean {
-    let bits = start;
-    for (const operator of operators) {
-      if (!this.#needsOf(operator).every((literal) => holds(bits, literal))) return false;
-      bits = this.#apply(bits, operator);
-    }
-    const { goalStart, operatorCount } = this.game.prepared.grounding;
-    for (let goal = goalStart; goal < operatorCount; goal++) {
-      if (this.#needsOf(goal).every((literal) => holds(bits, literal))) return true;
-    }
-    return false;
   }
 }
 
