@@ -3,12 +3,14 @@
  * and prints the ratio; none asserts a time.
  */
 import { unknownName, UserError } from "../errors.ts";
+import { benchAlfworld } from "./alfworld.ts";
 import { benchEngine } from "./engine.ts";
 import { benchLanguageModels } from "./lm.ts";
 import { benchMath } from "./math.ts";
 import { benchPipeline } from "./pipeline.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
+  alfworld: benchAlfworld,
   engine: benchEngine,
   lm: benchLanguageModels,
   math: benchMath,

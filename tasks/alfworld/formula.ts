@@ -3,7 +3,7 @@
  * declares; variables against the scope they stand in.
  */
 import { nearest } from "../../errors.ts";
-import { describe, type List, type Node } from "./lists.ts";
+import { describe, detached, type List, type Node } from "./lists.ts";
 import { quoted, type Source } from "./source.ts";
 
 /** A name with its declared type, e.g. `?o - object`. */
@@ -65,7 +65,8 @@ export function parseTyped(source: Source, nodes: readonly Node[], variables = f
       if (type === undefined || type.items !== undefined) {
         source.fail(node.line, "a type after '-'", describe(type));
       }
-      result.push(...names.map((each) => ({ ...each, type: type.text })));
+      const kind = detached(type.text);
+      result.push(...names.map((each) => ({ ...each, type: kind })));
       names = [];
     } else {
       if (variables !== node.text.startsWith("?")) {
@@ -111,7 +112,7 @@ function parseAtom(vocabulary: Vocabulary, node: Node, scope: ReadonlySet<string
     if (!arg.text.startsWith("?") && objects !== undefined && !objects.has(arg.text)) {
       source.fail(arg.line, "the name of an object", quoted(arg.text));
     }
-    return arg.text;
+    return detached(arg.text);
   });
   const arity = head === "=" ? 2 : predicates.get(head)?.arity;
   if (arity === undefined) {
@@ -125,7 +126,7 @@ function parseAtom(vocabulary: Vocabulary, node: Node, scope: ReadonlySet<string
   if (arity !== args.length) {
     source.fail(list.line, `${arity} arguments for '${head}'`, String(args.length));
   }
-  return { kind: "atom", predicate: head, args, line: list.line };
+  return { kind: "atom", predicate: detached(head), args, line: list.line };
 }
 
 /** @throws {UserError} with the line */

@@ -2,6 +2,7 @@
  * Nested lists, the outer form of PDDL: words in lower case, comments from `;` to the end of a line,
  * a `?` always begins a word. One list must make up the whole text.
  */
+import { Buffer } from "node:buffer";
 import { quoted, type Source } from "./source.ts";
 
 export interface Word {
@@ -84,4 +85,9 @@ export function describe(node: Node | undefined): string {
   if (node.items === undefined) return quoted(node.text);
   const head = node.items[0];
   return head?.items === undefined && head !== undefined ? `'(${head.text} ...)'` : "a list";
+}
+
+/** A copy of a word that does not keep the text it was cut from alive. */
+export function detached(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
 }

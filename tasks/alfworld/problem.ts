@@ -2,10 +2,9 @@
  * A PDDL problem: objects, what holds at the start, the goal. Objects are numbered in the order of
  * their names, which is the order in which the original lists them.
  */
-import { Buffer } from "node:buffer";
 import { definition, type Domain } from "./domain.ts";
 import { type Formula, headed, parseFormula, parseTyped, type Typed } from "./formula.ts";
-import { describe, type Node } from "./lists.ts";
+import { describe, detached, type Node } from "./lists.ts";
 import { quoted, type Source } from "./source.ts";
 
 export interface Problem {
@@ -51,7 +50,7 @@ export function parseProblem(source: Source, domain: Domain): Problem {
   const { rest: [goal, ...more], line: goalLine } = required(":goal");
   if (goal === undefined || more.length > 0) source.fail(goalLine, "one condition in ':goal'");
   return {
-    name,
+    name: detached(name),
     objects,
     types: objects.map((name) => types.get(name)!),
     init: parseInit(source, domain, required(":init").rest, numbers),
@@ -72,11 +71,6 @@ function typesByName(source: Source, domain: Domain, declared: Typed[]): Map<str
   }
   if (types.size > mostObjects) source.fail(1, `at most ${mostObjects} objects`, `${types.size}`);
   return types;
-}
-
-/** A copy that does not keep the text it was cut from alive. */
-function detached(text: string): string {
-  return Buffer.from(text, "latin1").toString("latin1");
 }
 
 function parseInit(
