@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { generateGame } from "../tasks/alfworld/mod.ts";
+
+const main = fileURLToPath(new URL("../main.ts", import.meta.url));
+
+async function play(...args: string[]) {
+  const command = new Deno.Command(Deno.execPath(), { args: ["run", "-A", main, "play", ...args] });
+  const { code, stdout, stderr } = await command.output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("play answers every line of a command file with a line of JSON, blanks and all", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const game = join(folder, "game.tw-pddl");
+    const commands = join(folder, "commands.txt");
+    await Deno.writeTextFile(game, generateGame("play").text);
+    await Deno.writeTextFile(commands, "  inventory \n\nInventory\nlook");
+    const { code, out } = await play(game, "--commands", commands);
+    assert.equal(code, 0);
+    const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assert.deepEqual(
+      lines.map(({ command }) => command),
+      [null, "  inventory ", "", "Inventory", "look"],
+    );
+    assert.deepEqual(lines.slice(1, 4).map(({ observation }) => observation), [
+      "You are not carrying anything.",
+      "Nothing happens.",
+      "Nothing happens.",
+    ]);
+    for (const line of lines) {
+      assert.deepEqual(Object.keys(line), [
+        "command",
+        "observation",
+        "reward",
+        "done",
+        "won",
+        "admissible_commands",
+      ]);
+      assert.deepEqual(line.admissible_commands, [...new Set(line.admissible_commands)].sort());
+    }
+    const missing = await play(join(folder, "none"), "--commands", commands);
+    assert.equal(missing.code, 1);
+    assert.match(missing.err, /^cannot read the game .*none: there is no such file\n$/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
