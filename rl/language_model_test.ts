@@ -23,8 +23,9 @@ import { languageNetworks } from "./networks.ts";
 import { beamSearch } from "./search.ts";
 import { uniforms } from "./shuffle.ts";
 import { assertClose } from "./test_support.ts";
-import { upload } from "./trainer_programs.ts";
-import { oreoObjective, trainOreo } from "./trainer_oreo.ts";
+import { oreoObjective } from "./oreo_objective.ts";
+import { objectiveGradients, upload } from "./trainer_programs.ts";
+import { trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
 import type { Trajectory } from "./trajectory.ts";
 
@@ -87,7 +88,8 @@ async function gradientOf(
   let total: Float64Array | undefined;
   for (const batch of batches) {
     const flat = tf.tidy(() => {
-      const { grads } = objective.gradients(models, { reference }, upload(batch));
+      const inputs = { models, constants: { reference }, memory: {} };
+      const { grads } = objectiveGradients(objective, inputs, upload(batch));
       return tf.concat(leavesOf(grads).map((g) => g.flatten()));
     });
     const host = await flat.data();

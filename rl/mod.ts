@@ -35,7 +35,17 @@ export {
   type ValuedGenerator,
 } from "./search.ts";
 export { shuffled, uniforms } from "./shuffle.ts";
+export { type Pair, type PairOptions, preferencePairs } from "./pairs.ts";
+export { EventFile } from "./tensorboard.ts";
 export { disposeModels, type TrainingOptions } from "./trainer.ts";
+export {
+  type DpoOptions,
+  type KtoOptions,
+  type PreferenceOptions,
+  trainDpo,
+  trainKto,
+} from "./trainer_preference.ts";
+export type { KlTarget } from "./oreo_memory.ts";
 export { type OreoInputs, type OreoOptions, type OreoResult, trainOreo } from "./trainer_oreo.ts";
 export {
   type SftOptions,

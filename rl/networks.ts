@@ -2,7 +2,14 @@
  * What training needs of a model: pure functions of parameters and tokens. A language model of `lm` is
  * one such pair; tests train tables of logits and values through the same interface.
  */
-import { hiddenStates, logits, type ModelConfig, tokenLogProbs, values } from "../lm/mod.ts";
+import {
+  type ForwardOptions,
+  hiddenStates,
+  logits,
+  type ModelConfig,
+  tokenLogProbs,
+  values,
+} from "../lm/mod.ts";
 import type { tf } from "../xla/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 
@@ -26,15 +33,23 @@ export interface Networks {
 /**
  * The transformer that `config` describes as policy and, with a value head, as value model. Padding
  * needs no mask: it follows every token that counts, and attention is causal.
+ *
+ * @param options bfloat16 products with float32 masters; layers computed again in the backward pass.
+ *   The same for policy, reference and value model. Off by default.
  */
-export function languageNetworks(config: ModelConfig): Networks {
+export function languageNetworks(
+  config: ModelConfig,
+  options: Pick<ForwardOptions, "computeType" | "rematerialise"> = {},
+): Networks {
+  const hidden = (params: NamedTensors, ids: tf.Tensor2D) =>
+    hiddenStates(config, params, ids, options);
   return {
     policy: {
-      logits: (params, ids) => logits(config, params, hiddenStates(config, params, ids)),
-      logProbs: (params, ids) => tokenLogProbs(config, params, ids),
+      logits: (params, ids) => logits(config, params, hidden(params, ids)),
+      logProbs: (params, ids) => tokenLogProbs(config, params, ids, options),
     },
     value: {
-      values: (params, ids) => values(params, hiddenStates(config, params, ids)),
+      values: (params, ids) => values(params, hidden(params, ids)),
     },
   };
 }

@@ -12,8 +12,7 @@ import { UserError } from "../errors.ts";
 import { leavesOf, mapTree, tf } from "../xla/mod.ts";
 import { bucketLengths, collate, type CollateOptions, type Item, planEpoch } from "./batches.ts";
 import type { Models } from "./gradients.ts";
-import type { Normalisation } from "./objectives/mod.ts";
-import { adamInit, type AdamOptions, adamStep, cosineRate, defaultWarmup } from "./optimizer.ts";
+import { adamInit, adamStep, cosineRate, defaultWarmup } from "./optimizer.ts";
 import {
   type Best,
   type Fingerprint,
@@ -21,55 +20,9 @@ import {
   saveCheckpoint,
   type TrainingState,
 } from "./trainer_checkpoint.ts";
+import type { TrainingOptions, TrainingResult } from "./trainer_options.ts";
 import { type Objective, programs } from "./trainer_programs.ts";
 import { lengthOf } from "./trajectory.ts";
-
-export interface TrainingOptions {
-  /** Passes over the data; or `steps`. */
-  epochs?: number | undefined;
-  /** Updates, whatever number of passes that takes. */
-  steps?: number | undefined;
-  /** Sequences per update; default 128. */
-  batchSize?: number;
-  /** Sequences per program run; default all of a batch. Does not change the result but for rounding. */
-  microBatch?: number;
-  /** Peak rate by model. */
-  learningRates: Record<string, number>;
-  /** Default ceil(3 % of the steps). */
-  warmupSteps?: number;
-  adam?: AdamOptions;
-  seed: number;
-  normalisation?: Normalisation;
-  level?: "token" | "step";
-  padId: number;
-  /** Longest sequence that the model can see, in tokens. */
-  maxLength: number;
-  /** Number of padded lengths, so of compilations; default 4. */
-  buckets?: number;
-  /** See `PlanOptions.window`. */
-  window?: number;
-  /** The batches of an epoch as indices, in place of the seeded order (a curriculum, a replay). */
-  plan?: (epoch: number) => number[][];
-  /** Steps between reads of the metrics; default 10. */
-  reportEvery?: number;
-  /** Stops where the loss goes above this; default 1e4. */
-  maxLoss?: number;
-  onMetrics?: (step: number, values: Record<string, number>, totalSteps: number) => void;
-  signal?: AbortSignal;
-  /** `every`: steps between checkpoints (default 200); `keep`: how many stay (default 2). */
-  checkpoints?: { folder: string; every?: number; keep?: number };
-  /** Scores the models now and then; higher is better and the best are returned. */
-  evaluation?: { every: number; score(models: Models, step: number): Promise<number> };
-}
-
-export interface TrainingResult {
-  /** The best models where there is an evaluation, else the last. The caller owns them. */
-  models: Models;
-  steps: number;
-  best?: { step: number; score: number };
-  /** The last step's metrics. */
-  metrics: Record<string, number>;
-}
 
 interface Pending {
   step: number;
@@ -80,6 +33,8 @@ interface Pending {
   tokens: number;
   padded: number;
 }
+
+export type { TrainingOptions, TrainingResult };
 
 /** A copy with buffers of its own, so that donating it leaves the original alone. */
 export function copyModels<T extends Models>(models: T): T {
@@ -121,6 +76,7 @@ class TrainingRun {
   #best: Best | undefined;
   #pending: Pending[] = [];
   #lastFlush = 0;
+  #lastSave = 0;
   #metrics: Record<string, number> = {};
   #plan: { epoch: number; batches: number[][] } | undefined;
 
@@ -141,7 +97,7 @@ class TrainingRun {
     this.#totalSteps = options.steps ?? Math.ceil(options.epochs! * this.#perEpoch);
     this.#collate = {
       padId: options.padId,
-      buckets: bucketLengths(this.#lengths, {
+      buckets: bucketLengths([...this.#lengths, ...(options.heldOut?.items ?? []).map(lengthOf)], {
         count: options.buckets ?? 4,
         maxLength: options.maxLength,
       }),
@@ -151,13 +107,16 @@ class TrainingRun {
     };
     this.#fingerprint = this.#settings();
     this.#programs = programs(objective, options.adam ?? {});
-    this.#state = initialState(models);
+    this.#state = initialState(models, objective);
   }
 
   async execute(): Promise<TrainingResult> {
-    const { checkpoints, evaluation, signal } = this.options;
+    const { checkpoints, evaluation, heldOut, signal } = this.options;
+    const now = checkpoints?.now ?? (() => performance.now());
+    const minutes = checkpoints?.minutes ?? Infinity;
     let step = await this.#resume();
     this.#lastFlush = performance.now();
+    this.#lastSave = now();
     while (step < this.#totalSteps) {
       if (signal?.aborted) {
         await this.#flush();
@@ -169,17 +128,25 @@ class TrainingRun {
       step++;
       const last = step === this.#totalSteps;
       if (last || step % (this.options.reportEvery ?? 10) === 0) await this.#flush();
+      if (heldOut !== undefined && (last || step % heldOut.every === 0)) {
+        await this.#flush();
+        await this.#evaluateHeldOut(step);
+      }
       if (evaluation !== undefined && (last || step % evaluation.every === 0)) {
         await this.#flush();
         await this.#evaluate(step);
       }
-      if (checkpoints !== undefined && (last || step % (checkpoints.every ?? 200) === 0)) {
+      const due = last || step % (checkpoints?.every ?? 200) === 0 ||
+        now() - this.#lastSave >= minutes * 60_000;
+      if (checkpoints !== undefined && due) {
         await this.#flush();
         await this.#save(step);
+        this.#lastSave = now();
       }
     }
     const best = this.#best;
     for (const { m, v } of Object.values(this.#state.adam)) disposeModels({ m, v });
+    disposeModels(this.#state.memory);
     if (best !== undefined) disposeModels(this.#state.models);
     return {
       models: best?.models ?? this.#state.models,
@@ -193,18 +160,7 @@ class TrainingRun {
   #dispatch(step: number): void {
     const indices = this.#indicesOf(step);
     const batches = collate(indices.map((i) => this.items[i]!), this.#collate);
-    const rates = Object.fromEntries(
-      Object.entries(this.options.learningRates).map(([model, learningRate]) => [
-        model,
-        cosineRate(step, { ...this.#schedule(), learningRate }),
-      ]),
-    );
-    const hyper = Object.fromEntries(
-      Object.keys(this.#state.models).map((model) => [
-        model,
-        adamStep(step + 1, rates[model] ?? missingRate(model), this.options.adam?.betas),
-      ]),
-    );
+    const { rates, hyper } = this.#ratesOf(step);
     const result = this.#programs.step(this.#state, this.constants, batches, hyper);
     leavesOf(hyper).forEach((tensor) => tensor.dispose());
     this.#state = result.state;
@@ -219,9 +175,30 @@ class TrainingRun {
     });
   }
 
-  #schedule() {
-    const warmupSteps = this.options.warmupSteps ?? defaultWarmup(this.#totalSteps);
-    return { totalSteps: this.#totalSteps, warmupSteps };
+  /** The rates of the models that the step trains, and what their updates need of it. */
+  #ratesOf(step: number) {
+    const rates: Record<string, number> = {};
+    const hyper: Record<string, tf.Tensor1D> = {};
+    for (const model of Object.keys(this.#state.models)) {
+      const waits = this.#waits(model);
+      if (step < waits) continue;
+      const learningRate = this.options.learningRates[model] ?? missingRate(model);
+      const rate = cosineRate(step - waits, { ...this.#schedule(model), learningRate });
+      rates[model] = rate;
+      hyper[model] = adamStep(step - waits + 1, rate, this.options.adam?.betas);
+    }
+    return { rates, hyper };
+  }
+
+  /** Steps for which a model is frozen at the start. */
+  #waits(model: string): number {
+    const { freeze } = this.options;
+    return freeze?.model === model ? Math.round(freeze.share * this.#totalSteps) : 0;
+  }
+
+  #schedule(model: string) {
+    const totalSteps = this.#totalSteps - this.#waits(model);
+    return { totalSteps, warmupSteps: this.options.warmupSteps ?? defaultWarmup(totalSteps) };
   }
 
   #indicesOf(step: number): number[] {
@@ -253,7 +230,7 @@ class TrainingRun {
       p.norms.dispose();
       const [sums, norms] = host[i]!;
       const named = Object.fromEntries(this.objective.sums.map((name, k) => [name, sums[k]!]));
-      const models = Object.keys(this.#state.models);
+      const models = Object.keys(p.rates);
       await this.#check(p, named, models.map((model, k) => [model, norms[k]!]));
       this.#metrics = {
         ...this.objective.describe(named),
@@ -261,11 +238,27 @@ class TrainingRun {
         ...Object.fromEntries(models.map((model) => [`${model}_learning_rate`, p.rates[model]!])),
         padding: 1 - p.tokens / p.padded,
         tokens_per_second: tokens / seconds,
+        sequences_per_second: pending.reduce((sum, { indices }) => sum + indices.length, 0) /
+          seconds,
+        ...this.#efficiency(tokens / seconds),
       };
       this.options.onMetrics?.(p.step + 1, this.#metrics, this.#totalSteps);
     }
     // Lets timers and signals in where the backend computes on this thread.
     await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** What depends on the machine: arithmetic a second, and this process's memory in GiB. */
+  #efficiency(tokensPerSecond: number): Record<string, number> {
+    const { flops } = this.options;
+    const memory = { memory_gib: Deno.memoryUsage().rss / 2 ** 30 };
+    if (flops === undefined) return memory;
+    const rate = flops.perToken * tokensPerSecond;
+    return {
+      ...memory,
+      tflops_per_second: rate / 1e12,
+      ...(flops.peak === undefined ? {} : { mfu: rate / flops.peak }),
+    };
   }
 
   async #check(
@@ -299,7 +292,27 @@ class TrainingRun {
     const score = await this.options.evaluation!.score(this.#state.models, step);
     this.options.onMetrics?.(step, { score }, this.#totalSteps);
     this.#lastFlush = performance.now();
-    if (this.#best !== undefined && score <= this.#best.score) return;
+    this.#keepBest(step, score);
+  }
+
+  async #evaluateHeldOut(step: number): Promise<void> {
+    const { items } = this.options.heldOut!;
+    const batches = collate(items, this.#collate);
+    const sums = await this.#programs.evaluate(this.#state, this.constants, batches);
+    const loss = sums[this.objective.sums[0]!]!;
+    const named = Object.entries({ ...this.objective.describe(sums), loss });
+    this.options.onMetrics?.(
+      step,
+      Object.fromEntries(named.map(([name, value]) => [`held_out/${name}`, value])),
+      this.#totalSteps,
+    );
+    this.#lastFlush = performance.now();
+    if (this.options.evaluation === undefined) this.#keepBest(step, -loss);
+  }
+
+  #keepBest(step: number, score: number): void {
+    // A model that diverged scores NaN, and is never the best.
+    if (Number.isNaN(score) || (this.#best !== undefined && score <= this.#best.score)) return;
     if (this.#best !== undefined) disposeModels(this.#best.models);
     this.#best = { step, score, models: copyModels(this.#state.models) };
   }
@@ -344,13 +357,14 @@ class TrainingRun {
       batchSize: this.#batchSize,
       microBatch: this.#collate.microBatch!,
       learningRates: JSON.stringify(options.learningRates),
-      warmupSteps: this.#schedule().warmupSteps,
+      warmupSteps: options.warmupSteps ?? defaultWarmup(this.#totalSteps),
       adam: JSON.stringify(options.adam ?? {}),
       seed: options.seed,
       normalisation: this.#collate.normalisation!,
       level: this.#collate.level!,
       buckets: this.#collate.buckets.join(),
       window: options.window ?? null,
+      ...(options.freeze === undefined ? {} : { freeze: JSON.stringify(options.freeze) }),
     };
   }
 }
@@ -359,7 +373,11 @@ function missingRate(model: string): never {
   throw new TypeError(`no learning rate for the model '${model}'`);
 }
 
-function initialState(models: Models): TrainingState {
+function initialState(models: Models, { memory }: Objective): TrainingState {
   const adam = Object.entries(models).map(([model, params]) => [model, adamInit(params)]);
-  return { models: copyModels(models), adam: Object.fromEntries(adam) };
+  return {
+    models: copyModels(models),
+    adam: Object.fromEntries(adam),
+    memory: memory?.initial(models) ?? {},
+  };
 }

@@ -17,6 +17,8 @@ import type { AdamState } from "./optimizer.ts";
 export type TrainingState = {
   models: Models;
   adam: Record<string, AdamState>;
+  /** The objective's own, see `Objective.memory`. */
+  memory: Models;
 };
 
 export interface Best {
@@ -59,7 +61,13 @@ function flatten(tree: Nested, prefix: string): [string, tf.Tensor][] {
 
 function entriesOf({ state, best }: Pick<Snapshot, "state" | "best">): [string, tf.Tensor][] {
   const bestEntries = best === undefined ? [] : flatten(best.models, "best");
-  return [...flatten(state.models, "models"), ...flatten(state.adam, "adam"), ...bestEntries];
+  const { models, adam, memory } = state;
+  return [
+    ...flatten(models, "models"),
+    ...flatten(adam, "adam"),
+    ...flatten(memory, "memory"),
+    ...bestEntries,
+  ];
 }
 
 /** Writes a checkpoint into `folder` and removes all but the last `keep`. */
@@ -148,6 +156,7 @@ async function readSnapshot(
   const state = {
     models: await restore(like.models, "models"),
     adam: await restore(like.adam, "adam"),
+    memory: await restore(like.memory, "memory"),
   };
   if (best === undefined) return { step, state, metrics };
   return { step, state, metrics, best: { ...best, models: await restore(like.models, "best") } };

@@ -1,11 +1,12 @@
 /**
  * The compiled programs of a training step: gradients of an objective on a micro-batch and the AdamW
  * update, as one program where the batch is not cut, state donated, else one program a micro-batch that
- * adds to the gradients before it and one for the update.
+ * adds to the gradients before it and one for the update. And the objective's value alone, on data that
+ * is held out.
  */
 import { jit, leavesOf, mapTree, tf } from "../xla/mod.ts";
 import type { Batch } from "./batches.ts";
-import type { Models } from "./gradients.ts";
+import { gradientsOf, type Models } from "./gradients.ts";
 import { type AdamOptions, adamUpdate } from "./optimizer.ts";
 import type { Fingerprint, TrainingState } from "./trainer_checkpoint.ts";
 
@@ -18,20 +19,46 @@ export type BatchTensors = {
   refLogProbs: tf.Tensor2D;
 };
 
-/** What is minimised. `gradients` is traced; all that it sums must add up over micro-batches. */
+/** What an objective reads beside the batch. */
+export interface ObjectiveInputs {
+  /** Trained. */
+  models: Models;
+  /** Not trained: a reference, the parameters that an adapter stands on. */
+  constants: Models;
+  /** What the objective keeps between steps. */
+  memory: Models;
+}
+
+/** What is minimised. `loss` is traced; all that it sums must add up over micro-batches. */
 export interface Objective {
   name: string;
   /** What decides its result beside the data, for the checkpoint's fingerprint. */
   settings: Fingerprint;
-  /** Names of the scalars that `gradients` returns; the first is the total loss. */
+  /** Names of the scalars that `loss` keeps; the first is the total loss. */
   sums: readonly string[];
-  gradients(
-    models: Models,
-    constants: Models,
-    batch: BatchTensors,
-  ): { grads: Models; sums: tf.Scalar[] };
+  loss(inputs: ObjectiveInputs, batch: BatchTensors): { loss: tf.Scalar; kept: tf.Scalar[] };
   /** Turns a step's sums into the metrics that people read. */
   describe(sums: Record<string, number>): Record<string, number>;
+  /** State of the objective's own, such as a moving average; traced with the update. */
+  memory?: {
+    initial(models: Models): Models;
+    /** After an update of the models. `sums` are the step's. */
+    next(memory: Models, models: Models, sums: Record<string, tf.Scalar>): Models;
+    /** The model whose updates it follows: while that is frozen, the memory stays as it is. */
+    follows: string;
+  };
+}
+
+/** The gradients of an objective by the models named, or all, and its sums. */
+export function objectiveGradients(
+  objective: Objective,
+  inputs: ObjectiveInputs,
+  batch: BatchTensors,
+  trained: readonly string[] = Object.keys(inputs.models),
+): { grads: Models; sums: tf.Scalar[] } {
+  const wanted = Object.fromEntries(trained.map((model) => [model, inputs.models[model]!]));
+  const { kept, grads } = gradientsOf(() => objective.loss(inputs, batch), wanted);
+  return { grads, sums: kept };
 }
 
 /** Host arrays to the device. */
@@ -47,44 +74,71 @@ export function upload(batch: Batch): BatchTensors {
 }
 
 type Hyper = Record<string, tf.Tensor1D>;
+/** What the gradients read of a state. */
+type Read = Pick<TrainingState, "models" | "memory">;
 type Accumulated = { grads: Models; sums: tf.Tensor1D };
 
-/** The programs of a run; one step is one program, or one per micro-batch and one update. */
+/**
+ * The programs of a run; one step is one program, or one per micro-batch and one update. The models
+ * that a step trains are those that its `hyper` names; the others pass through.
+ */
 export function programs(objective: Objective, adam: AdamOptions) {
-  const gradients = (models: Models, constants: Models, batch: BatchTensors): Accumulated => {
-    const { grads, sums } = objective.gradients(models, constants, batch);
+  const gradients = (
+    { models, memory }: Read,
+    constants: Models,
+    batch: BatchTensors,
+    trained: readonly string[],
+  ): Accumulated => {
+    const inputs = { models, constants, memory };
+    const { grads, sums } = objectiveGradients(objective, inputs, batch, trained);
     return { grads, sums: tf.stack(sums) as tf.Tensor1D };
   };
-  const update = (state: TrainingState, grads: Models, hyper: Hyper) => {
-    const next: TrainingState = { models: {}, adam: {} };
+  const update = (state: TrainingState, { grads, sums }: Accumulated, hyper: Hyper) => {
+    const next: TrainingState = { models: {}, adam: {}, memory: state.memory };
     const norms: tf.Scalar[] = [];
     for (const model of Object.keys(state.models)) {
+      const at = hyper[model];
+      if (at === undefined) {
+        next.models[model] = mapTree(state.models[model]!, (t) => t.clone());
+        next.adam[model] = mapTree(state.adam[model]!, (t) => t.clone());
+        continue;
+      }
       const updated = adamUpdate(
         state.models[model]!,
         grads[model]!,
         state.adam[model]!,
-        hyper[model]!,
+        at,
         adam,
       );
       next.models[model] = updated.params;
       next.adam[model] = updated.state;
       norms.push(updated.gradNorm);
     }
+    if (objective.memory !== undefined && hyper[objective.memory.follows] !== undefined) {
+      const named = objective.sums.map((name, i) => [name, sums.slice([i], [1]).reshape([])]);
+      next.memory = objective.memory.next(state.memory, next.models, Object.fromEntries(named));
+    } else next.memory = mapTree(state.memory, (t) => t.clone());
     return { state: next, norms: tf.stack(norms) };
   };
   const name = objective.name;
   const memoryHint = "a smaller microBatch, shorter sequences (maxNewTokens), or a smaller model";
   const whole = jit(
     (state: TrainingState, constants: Models, batch: BatchTensors, hyper: Hyper) => {
-      const { grads, sums } = gradients(state.models, constants, batch);
-      return { ...update(state, grads, hyper), sums };
+      const acc = gradients(state, constants, batch, Object.keys(hyper));
+      return { ...update(state, acc, hyper), sums: acc.sums };
     },
     { name: `${name}.step`, donate: [0], memoryHint },
   );
   const first = jit(gradients, { name: `${name}.gradients`, memoryHint });
   const further = jit(
-    (acc: Accumulated, models: Models, constants: Models, batch: BatchTensors): Accumulated => {
-      const { grads, sums } = gradients(models, constants, batch);
+    (
+      acc: Accumulated,
+      state: Read,
+      constants: Models,
+      batch: BatchTensors,
+      trained: readonly string[],
+    ): Accumulated => {
+      const { grads, sums } = gradients(state, constants, batch, trained);
       const added = leavesOf(acc.grads).map((g, i) => g.add(leavesOf(grads)[i]!));
       return {
         grads: mapTree(grads, (_, i) => added[i]!) as unknown as Models,
@@ -93,9 +147,16 @@ export function programs(objective: Objective, adam: AdamOptions) {
     },
     { name: `${name}.accumulate`, donate: [0], memoryHint },
   );
+  // The sums are an argument of their own: donated ones could not be read afterwards.
   const apply = jit(
-    (state: TrainingState, grads: Models, hyper: Hyper) => update(state, grads, hyper),
+    (state: TrainingState, grads: Models, sums: tf.Tensor1D, hyper: Hyper) =>
+      update(state, { grads, sums }, hyper),
     { name: `${name}.update`, donate: [0, 1], memoryHint },
+  );
+  const value = jit(
+    (state: Read, constants: Models, batch: BatchTensors) =>
+      tf.stack(objective.loss({ ...state, constants }, batch).kept) as tf.Tensor1D,
+    { name: `${name}.value`, memoryHint },
   );
 
   const withBatch = <R>(batch: Batch, body: (tensors: BatchTensors) => R): R => {
@@ -110,11 +171,24 @@ export function programs(objective: Objective, adam: AdamOptions) {
       if (rest.length === 0) {
         return withBatch(head, (tensors) => whole(state, constants, tensors, hyper));
       }
-      let acc = withBatch(head, (tensors) => first(state.models, constants, tensors));
+      const trained = Object.keys(hyper);
+      const read = { models: state.models, memory: state.memory };
+      let acc = withBatch(head, (tensors) => first(read, constants, tensors, trained));
       for (const batch of rest) {
-        acc = withBatch(batch, (tensors) => further(acc, state.models, constants, tensors));
+        acc = withBatch(batch, (tensors) => further(acc, read, constants, tensors, trained));
       }
-      return { ...apply(state, acc.grads, hyper), sums: acc.sums };
+      return { ...apply(state, acc.grads, acc.sums, hyper), sums: acc.sums };
+    },
+    /** The objective's sums over `batches`, by name, without any gradient. */
+    async evaluate(state: TrainingState, constants: Models, batches: Iterable<Batch>) {
+      const total = new Float64Array(objective.sums.length);
+      const { models, memory } = state;
+      for (const batch of batches) {
+        const sums = withBatch(batch, (t) => value({ models, memory }, constants, t));
+        (await sums.data()).forEach((x, i) => total[i]! += x);
+        sums.dispose();
+      }
+      return Object.fromEntries(objective.sums.map((name, i) => [name, total[i]!]));
     },
   };
 }

@@ -1,6 +1,5 @@
 /** Maximum likelihood on demonstrations, and rejection sampling: the same on what succeeded. */
 import { UserError } from "../errors.ts";
-import { gradientsOf } from "./gradients.ts";
 import type { PolicyNetwork } from "./networks.ts";
 import { sftLoss } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
@@ -13,6 +12,8 @@ export interface SftOptions
   extends Omit<TrainingOptions, "learningRates" | "level" | "evaluation"> {
   /** Peak rate; default 2e-5 (SFT), 5e-6 (rejection sampling). */
   learningRate?: number;
+  /** What `params` stand on, where they are an adapter. */
+  base?: NamedTensors | undefined;
   evaluation?: { every: number; score(params: NamedTensors, step: number): Promise<number> };
 }
 
@@ -68,12 +69,12 @@ async function likelihood(
   network: PolicyNetwork,
   params: NamedTensors,
   demonstrations: readonly Demonstration[],
-  { learningRate, evaluation, ...options }: SftOptions & { learningRate: number },
+  { learningRate, evaluation, base, ...options }: SftOptions & { learningRate: number },
 ): Promise<SftResult> {
   const { models, ...rest } = await train(
     likelihoodObjective(name, network),
     { policy: params },
-    {},
+    base === undefined ? {} : { policy_base: base },
     demonstrations,
     {
       normalisation: "token",
@@ -95,12 +96,10 @@ function likelihoodObjective(name: string, network: PolicyNetwork): Objective {
     name,
     settings: {},
     sums: ["loss"],
-    gradients(models, _constants, { ids, actionWeights }) {
-      const { kept, grads } = gradientsOf(() => {
-        const loss = sftLoss(network.logProbs(models.policy!, ids), actionWeights, actionWeights);
-        return { loss, kept: [loss] };
-      }, models);
-      return { grads, sums: kept };
+    loss({ models, constants }, { ids, actionWeights }) {
+      const params = { ...constants.policy_base, ...models.policy };
+      const loss = sftLoss(network.logProbs(params, ids), actionWeights, actionWeights);
+      return { loss, kept: [loss] };
     },
     describe: (sums) => sums,
   };

@@ -6,8 +6,9 @@ import { collate } from "./batches.ts";
 import type { Models } from "./gradients.ts";
 import { languageNetworks } from "./networks.ts";
 import { assertClose } from "./test_support.ts";
-import { upload } from "./trainer_programs.ts";
-import { oreoObjective, trainOreo } from "./trainer_oreo.ts";
+import { type BatchTensors, objectiveGradients, upload } from "./trainer_programs.ts";
+import { oreoObjective } from "./oreo_objective.ts";
+import { trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
 import type { Trajectory } from "./trajectory.ts";
 
@@ -66,7 +67,11 @@ const computations: Record<string, (models: Models) => Promise<Numbers>> = {
     const reference = initParams(config, 2);
     const objective = oreoObjective("oreo", networks, { level: "step", beta: 0.3, alpha: 0.1 });
     const [batch] = collate(trajectories, { padId: 0, buckets: [12], level: "step" });
-    const gradients = jit(objective.gradients, { name: "gradients" });
+    const gradients = jit(
+      (models: Models, constants: Models, batch: BatchTensors) =>
+        objectiveGradients(objective, { models, constants, memory: {} }, batch),
+      { name: "gradients" },
+    );
     // The models start with tensors in common, whose gradients would be one.
     const own = Object.fromEntries(Object.entries(value!).map(([name, x]) => [name, x.clone()]));
     const tensors = upload(batch!);

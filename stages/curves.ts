@@ -1,13 +1,13 @@
 /**
  * Training curves as an artifact. Points are also kept in the scratch folder as they come, so that a
  * stage that was killed and resumed ends with the curves of one that never stopped. Figures that depend
- * on the machine (rates per second) go to the journal only: an artifact holds what can be reproduced.
+ * on the machine (rates, memory) go to the journal only: an artifact holds what can be reproduced.
  */
 import { join } from "node:path";
 import type { Curve } from "../report/mod.ts";
 import { files, writeJson } from "./artifacts.ts";
 
-const perSecond = /_per_second$/;
+const ofTheMachine = /_per_second$|^(?:value_first\/)?(?:mfu|memory_gib)$/;
 
 type Point = [metric: string, step: number, value: number];
 
@@ -31,7 +31,7 @@ export class CurveRecorder {
   add(step: number, values: Record<string, number>): void {
     this.metric(step, values);
     const lines = Object.entries(values)
-      .filter(([name]) => !perSecond.test(name))
+      .filter(([name]) => !ofTheMachine.test(name))
       .map(([name, value]): Point => [name, step, value]);
     for (const line of lines) this.#set(line);
     Deno.writeTextFileSync(this.#file, lines.map((l) => JSON.stringify(l) + "\n").join(""), {

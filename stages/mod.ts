@@ -9,7 +9,8 @@ import { report } from "./report.ts";
 import { sample } from "./sample.ts";
 import { score } from "./score.ts";
 import { search } from "./search.ts";
-import { rejectionSampling, sft, train } from "./train.ts";
+import { rejectionSampling, sft } from "./supervised.ts";
+import { train } from "./train.ts";
 
 export * from "./artifacts.ts";
 export { chooseEngine, prepareEngine, startEngine } from "./engine.ts";

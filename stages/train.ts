@@ -1,179 +1,90 @@
 /**
- * Train: supervised fine-tuning on worked solutions, rejection sampling, and OREO. All three are
- * checkpointed in the stage's scratch folder and resume there; defaults are the paper's.
+ * Train: OREO, and by the parameter `method` DQO, DPO and KTO on the same trajectories. Checkpointed in
+ * the stage's scratch folder, where it resumes; defaults are the paper's.
  */
+import { join } from "node:path";
 import { z } from "zod";
 import { saveModel } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
-import {
-  languageNetworks,
-  readTrajectories,
-  trainOreo,
-  trainRejectionSampling,
-  trainSft,
-} from "../rl/mod.ts";
-import { join } from "node:path";
-import { checkpoint, curves, dataset, files, trajectories } from "./artifacts.ts";
+import { readTrajectories, trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
+import { checkpoint, curves, files, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
-import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
-import { modelFields, newModel } from "./new_model.ts";
-import { OpenTask, taskFields } from "./task.ts";
+import { loadLanguageModel } from "./language_model.ts";
+import {
+  holdOut,
+  networksOf,
+  sizeOf,
+  trainerOptions,
+  type TrainingContext,
+  trainingFields,
+} from "./training.ts";
+import { trainablePolicy, trainableValue } from "./trainable.ts";
 import { valueModelOf } from "./value_model.ts";
 
-/** What every training takes. */
-export const trainingFields = {
-  epochs: z.number().positive().default(1),
-  batchSize: z.int().positive().default(128),
-  /** Sequences per program run; all of a batch where left out. */
-  microBatch: z.int().positive().optional(),
-  weightDecay: z.number().nonnegative().default(0),
-  /** Padded lengths that programs are compiled for. */
-  buckets: z.int().positive().default(2),
-  checkpointEvery: z.int().positive().default(200).describe("steps"),
-  /** The name under which the report shows the curves. */
-  label: z.string(),
-};
-
-type TrainingFields = z.output<z.ZodObject<typeof trainingFields>>;
-
-/** The trainer's options that follow from a stage's parameters and context. */
-function trainerOptions(
-  params: TrainingFields,
-  model: LanguageModel,
-  { seed, signal, scratch, progress, recorder }: {
-    seed: number;
-    signal: AbortSignal;
-    scratch: string;
-    progress: (done: number, total: number) => void;
-    recorder: CurveRecorder;
-  },
-) {
-  return {
-    epochs: params.epochs,
-    batchSize: params.batchSize,
-    ...(params.microBatch === undefined ? {} : { microBatch: params.microBatch }),
-    adam: { weightDecay: params.weightDecay },
-    buckets: params.buckets,
-    seed,
-    padId: model.tokenizer.padId,
-    maxLength: model.config.maxPositions,
-    signal,
-    checkpoints: { folder: scratch, every: params.checkpointEvery },
-    onMetrics: (step: number, values: Record<string, number>, total: number) => {
-      recorder.add(step, values);
-      progress(step, total);
-    },
-  };
-}
-
-export const sft = defineStage({
-  name: "sft",
-  version: 1,
-  module: import.meta.url,
-  params: z.object({
-    ...taskFields,
-    ...trainingFields,
-    ...modelFields,
-    learningRate: z.number().positive().default(2e-5),
-  }),
-  inputs: { base: optional(checkpoint), data: optional(dataset) },
-  outputs: { policy: checkpoint, curves },
-  async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
-    await startEngine(log);
-    const task = await OpenTask.open(params, inputs.data);
-    const model = inputs.base === undefined
-      ? newModel(params.shape, await task.alphabet(), seed)
-      : await loadLanguageModel(inputs.base.path);
-    const { maxPositions } = model.config;
-    const worked = (await task.demonstrations("train")).map(({ query, solution }) => ({
-      promptIds: task.prompt(query, model).ids,
-      responseIds: [...model.tokenizer.encode(solution), model.tokenizer.eosId],
-    }));
-    const demonstrations = worked.filter(({ promptIds, responseIds }) =>
-      promptIds.length + responseIds.length <= maxPositions
-    );
-    const leftOut = worked.length - demonstrations.length;
-    if (leftOut > 0) {
-      log(
-        `${leftOut} of ${worked.length} demonstrations are left out: they are longer than the ` +
-          `${maxPositions} tokens that the model sees`,
-        "warn",
-      );
-    }
-    const recorder = new CurveRecorder(params.label, scratch, metric);
-    const { policy, metrics, steps } = await trainSft(
-      languageNetworks(model.config).policy,
-      model.params,
-      demonstrations,
-      {
-        ...trainerOptions(params, model, { seed, signal, scratch, progress, recorder }),
-        learningRate: params.learningRate,
-      },
-    );
-    await saveModel(outputs.policy.path, { ...model, params: policy });
-    await recorder.write(outputs.curves.path);
-    return { steps, loss: metrics.loss!, demonstrations: demonstrations.length, leftOut };
-  },
+const lora = z.object({
+  rank: z.int().positive().default(64),
+  alpha: z.number().positive().default(64),
+  rankStabilised: z.boolean().default(false),
+  targets: z.array(z.string()).optional().describe("names of modules; all matrices of the layers"),
 });
 
-export const rejectionSampling = defineStage({
-  name: "rejection_sampling",
-  version: 1,
-  module: import.meta.url,
-  params: z.object({
-    ...trainingFields,
+const params = z.object({
+  ...trainingFields,
+  method: z.enum(["oreo", "dqo", "dpo", "kto"]).default("oreo"),
+  level: z.enum(["token", "step", "response"]).default("token"),
+  /** β: how dear it is to leave the reference. */
+  beta: z.number().positive().default(0.03),
+  /** Weight of the KL regulariser; the paper's for the level where left out. */
+  alpha: z.number().nonnegative().optional(),
+  policyLearningRate: z.number().positive().default(5e-6),
+  valueLearningRate: z.number().positive().default(5e-6),
+  /** Training of V alone, on all trajectories, before the policy moves; 0 epochs: none. */
+  valueFirst: z.object({
+    epochs: z.number().nonnegative().default(0),
+    batchSize: z.int().positive().default(128),
     learningRate: z.number().positive().default(5e-6),
-  }),
-  inputs: { policy: checkpoint, trajectories },
-  outputs: { policy: checkpoint, curves },
-  async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
-    await startEngine(log);
-    const model = await loadLanguageModel(inputs.policy.path);
-    const recorder = new CurveRecorder(params.label, scratch, metric);
-    const all = await readTrajectories(join(inputs.trajectories.path, files.trajectories));
-    if (!all.some(({ reward }) => reward === 1)) {
-      // A weak start on a hard task is a result too: the method has nothing to go on, and stands still.
-      log(`none of ${all.length} solutions is right: the policy stays as it is`, "warn");
-      await saveModel(outputs.policy.path, model);
-      await recorder.write(outputs.curves.path);
-      return { steps: 0, loss: null };
-    }
-    const { policy, metrics, steps } = await trainRejectionSampling(
-      languageNetworks(model.config).policy,
-      model.params,
-      all,
-      {
-        ...trainerOptions(params, model, { seed, signal, scratch, progress, recorder }),
-        learningRate: params.learningRate,
-      },
-    );
-    await saveModel(outputs.policy.path, { ...model, params: policy });
-    await recorder.write(outputs.curves.path);
-    return { steps, loss: metrics.loss! };
-  },
+  }).prefault({}),
+  // What follows is off, or a choice that is the paper's, where left out.
+  kl: z.enum(["exact", "exactReverse", "k3"]).optional()
+    .describe("the regulariser: exact over the vocabulary, its reverse, or estimated on the data"),
+  klTarget: z.object({
+    target: z.number().positive().describe("nats a token"),
+    initial: z.number().positive().optional(),
+    learningRate: z.number().positive().optional(),
+  }).optional().describe("adapt the regulariser's weight until the divergence is this"),
+  normalisation: z.enum(["sequence", "token"]).optional()
+    .describe("mean over each sequence and then over sequences (the paper's), or over all tokens"),
+  policyFreeze: z.number().min(0).max(1).optional()
+    .describe("share of the steps in which V trains and the policy is frozen"),
+  emaDecay: z.number().min(0).lt(1).optional()
+    .describe("V's targets from a moving average of the policy"),
+  clipLogRatios: z.number().positive().optional()
+    .describe("limit, in nats, of the summed log-ratios in V's targets"),
+  importanceSampling: z.boolean().optional().describe("weigh sequences as the paper's code can"),
+  lora: lora.optional().describe("train the policy as a LoRA adapter, merged in at the end"),
+  critic: z.enum(["separate", "lora", "head"]).default("separate")
+    .describe("V as a model of its own, an adapter on the policy's start, or a head on its trunk"),
+  criticLora: lora.prefault({}),
+  /** What DPO and KTO take in place of β and the rates above. */
+  preference: z.object({
+    beta: z.number().positive().default(0.1),
+    learningRate: z.number().positive().optional()
+      .describe("5e-7 for dpo, 5e-8 for kto where left out"),
+    labelSmoothing: z.number().min(0).lt(0.5).default(0),
+    maxPairs: z.int().positive().default(4).describe("pairs of a query"),
+    desirableWeight: z.number().positive().default(1),
+    undesirableWeight: z.number().positive().default(1),
+  }).prefault({}),
 });
+
+type Params = z.output<typeof params>;
 
 export const train = defineStage({
   name: "train",
   version: 1,
   module: import.meta.url,
-  params: z.object({
-    ...trainingFields,
-    level: z.enum(["token", "step", "response"]).default("token"),
-    /** β: how dear it is to leave the reference. */
-    beta: z.number().positive().default(0.03),
-    /** Weight of the KL regulariser; the paper's for the level where left out. */
-    alpha: z.number().nonnegative().optional(),
-    policyLearningRate: z.number().positive().default(5e-6),
-    valueLearningRate: z.number().positive().default(5e-6),
-    /** Training of V alone, on all trajectories, before the policy moves; 0 epochs: none. */
-    valueFirst: z.object({
-      epochs: z.number().nonnegative().default(0),
-      batchSize: z.int().positive().default(128),
-      learningRate: z.number().positive().default(5e-6),
-    }).prefault({}),
-  }),
+  params,
   inputs: {
     policy: checkpoint,
     value: optional(checkpoint),
@@ -183,34 +94,122 @@ export const train = defineStage({
   outputs: { policy: checkpoint, value: checkpoint, curves },
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
     await startEngine(log);
-    const model = await loadLanguageModel(inputs.policy.path);
-    const critic = await valueModelOf(model, inputs.value?.path);
     const recorder = new CurveRecorder(params.label, scratch, metric);
-    const { valueFirst } = params;
-    const { policy, value, metrics, valueMetrics, steps } = await trainOreo({
-      networks: languageNetworks(model.config),
-      policy: model.params,
-      value: critic.params,
-      trajectories: await readTrajectories(join(inputs.balanced.path, files.trajectories)),
-      valueTrajectories: await readTrajectories(join(inputs.all.path, files.trajectories)),
-    }, {
-      ...trainerOptions(params, model, { seed, signal, scratch, progress, recorder }),
-      level: params.level,
-      beta: params.beta,
-      ...(params.alpha === undefined ? {} : { alpha: params.alpha }),
-      policyLearningRate: params.policyLearningRate,
-      valueLearningRate: params.valueLearningRate,
-      ...(valueFirst.epochs === 0 ? {} : { valueFirst }),
-    });
-    await saveModel(outputs.policy.path, { ...model, params: policy });
-    await saveModel(outputs.value.path, { ...critic, params: value });
+    const context = { seed, signal, scratch, progress, recorder };
+    const read = (folder: string) => readTrajectories(join(folder, files.trajectories));
+    const folders = { policy: inputs.policy.path, value: inputs.value?.path };
+    const balanced = await read(inputs.balanced.path);
+    const result = params.method === "dpo" || params.method === "kto"
+      ? await preference(params, folders, balanced, context, outputs)
+      : await bellman(params, folders, balanced, await read(inputs.all.path), context, outputs);
+    if (params.method === "dpo" || params.method === "kto") {
+      log(`${params.method} trains no value model: the output 'value' is the one it began with`);
+    }
     await recorder.write(outputs.curves.path);
-    return {
-      steps,
-      valueLoss: metrics.value_loss!,
-      policyLoss: metrics.policy_loss!,
-      kl: metrics.kl!,
-      ...(valueMetrics?.value_auc === undefined ? {} : { valueFirstAuc: valueMetrics.value_auc }),
-    };
+    return result;
   },
 });
+
+interface Folders {
+  policy: string;
+  value: string | undefined;
+}
+
+interface Outputs {
+  policy: { path: string };
+  value: { path: string };
+}
+
+/** OREO and DQO. */
+async function bellman(
+  params: Params,
+  folders: Folders,
+  balanced: Trajectory[],
+  all: Trajectory[],
+  context: TrainingContext,
+  outputs: Outputs,
+) {
+  const model = await loadLanguageModel(folders.policy);
+  const critic = await valueModelOf(model, folders.value);
+  const policy = trainablePolicy(params, model, context.seed);
+  const value = trainableValue(params, critic, context.seed);
+  const split = holdOut(balanced, ({ query }) => query, params, context.seed);
+  const kept = new Set(split.heldOut?.items.map(({ query }) => query));
+  const { valueFirst, method } = params;
+  const size = sizeOf(model.params);
+  // Policy and value model both ways, and the reference forward.
+  const passes = size * (1 + 1 / 3) +
+    sizeOf(critic.params) * (params.critic === "head" ? 1 / 3 : 1);
+  const result = await trainOreo({
+    networks: {
+      policy: networksOf(params, policy.config).policy,
+      value: networksOf(params, value.config).value,
+    },
+    policy: policy.params,
+    value: value.params,
+    base: {
+      ...(policy.base === undefined ? {} : { policy: policy.base }),
+      ...(value.base === undefined ? {} : { value: value.base }),
+    },
+    trajectories: split.items,
+    valueTrajectories: all.filter(({ query }) => !kept.has(query)),
+  }, {
+    ...trainerOptions(params, model, context, passes),
+    ...(split.heldOut === undefined ? {} : { heldOut: split.heldOut }),
+    method: method === "dqo" ? "dqo" : "oreo",
+    level: params.level,
+    beta: params.beta,
+    ...(params.alpha === undefined ? {} : { alpha: params.alpha }),
+    ...(params.kl === undefined ? {} : { kl: params.kl }),
+    ...(params.normalisation === undefined ? {} : { normalisation: params.normalisation }),
+    klTarget: params.klTarget,
+    policyFreeze: params.policyFreeze,
+    emaDecay: params.emaDecay,
+    clipLogRatios: params.clipLogRatios,
+    importanceSampling: params.importanceSampling,
+    policyLearningRate: params.policyLearningRate,
+    valueLearningRate: params.valueLearningRate,
+    ...(valueFirst.epochs === 0 ? {} : { valueFirst }),
+  });
+  await saveModel(outputs.policy.path, { ...model, params: policy.whole(result.policy) });
+  await saveModel(outputs.value.path, { ...critic, params: value.whole(result.value) });
+  const { metrics, valueMetrics, steps, best } = result;
+  return {
+    steps,
+    valueLoss: metrics.value_loss!,
+    policyLoss: metrics.policy_loss!,
+    kl: metrics.kl!,
+    ...(valueMetrics?.value_auc === undefined ? {} : { valueFirstAuc: valueMetrics.value_auc }),
+    ...(best === undefined ? {} : { bestStep: best.step, heldOutLoss: -best.score }),
+  };
+}
+
+/** DPO and KTO. */
+async function preference(
+  params: Params,
+  folders: Folders,
+  balanced: Trajectory[],
+  context: TrainingContext,
+  outputs: Outputs,
+) {
+  const model = await loadLanguageModel(folders.policy);
+  const policy = trainablePolicy(params, model, context.seed);
+  const { learningRate, ...chosen } = params.preference;
+  const split = holdOut(balanced, ({ query }) => query, params, context.seed);
+  const { policy: trained, steps, metrics, best } = await (
+    params.method === "dpo" ? trainDpo : trainKto
+  )(networksOf(params, policy.config).policy, policy.params, split.items, {
+    ...trainerOptions(params, model, context, sizeOf(model.params)),
+    ...(split.heldOut === undefined ? {} : { heldOut: split.heldOut }),
+    ...chosen,
+    ...(learningRate === undefined ? {} : { learningRate }),
+    base: policy.base,
+  });
+  await saveModel(outputs.policy.path, { ...model, params: policy.whole(trained) });
+  await saveModel(outputs.value.path, await valueModelOf(model, folders.value));
+  return {
+    steps,
+    loss: metrics.loss!,
+    ...(best === undefined ? {} : { bestStep: best.step, heldOutLoss: -best.score }),
+  };
+}

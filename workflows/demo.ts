@@ -21,10 +21,10 @@ const params = iterationParams({
   train: {
     epochs: 2,
     batchSize: 64,
-    alpha: 3e-3,
+    alpha: 0.012,
     policyLearningRate: 3e-4,
     valueLearningRate: 3e-4,
-    valueFirst: { epochs: 1.5, batchSize: 32, learningRate: 1e-3 },
+    valueFirst: { epochs: 1.5, batchSize: 32, learningRate: 2e-3 },
   },
   rejectionSampling: { epochs: 1, batchSize: 32, learningRate: 1e-3 },
   search: { queries: 300, maxNewTokens: longest, slots: 256 },

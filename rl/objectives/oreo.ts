@@ -11,6 +11,7 @@ import { stopGradient, tf } from "../../xla/mod.ts";
 import {
   carryGradient,
   firstStates,
+  nextStates,
   normalise,
   reverseCumulativeSum,
   stepSums,
@@ -40,6 +41,11 @@ export interface BellmanInputs {
    * splits a batch gives the whole batch's, so that the split does not change the gradient.
    */
   stateWeights?: tf.Tensor2D;
+  /**
+   * Keeps Σ_{i≥t} l_i, in nats, within ± this in the value loss alone. The paper has no such limit,
+   * nor has it a default: off unless given (the code's `--clip_log`).
+   */
+  clipLogRatios?: number | undefined;
 }
 
 /** V(s_t) − R + β Σ_{i≥t} l_i at every column, `[batch, time - 1]`. */
@@ -56,7 +62,9 @@ function maskedLogRatios({ logRatios, actionMask }: BellmanInputs): tf.Tensor2D 
  * mean over states t of (V(s_t) − R + β Σ_{i≥t} sg[l_i])². The gradient reaches `values` alone.
  */
 export function valueLoss(inputs: BellmanInputs): tf.Scalar {
-  const sums = reverseCumulativeSum(stopGradient(maskedLogRatios(inputs)));
+  const { clipLogRatios: limit } = inputs;
+  const all = reverseCumulativeSum(stopGradient(maskedLogRatios(inputs)));
+  const sums = limit === undefined ? all : tf.clipByValue(all, -limit, limit);
   const residual = residuals(inputs.values, inputs.rewards, sums.mul(inputs.beta));
   return weightedSum(residual.square(), inputs.stateWeights ?? normalise(inputs.stateMask));
 }
@@ -102,4 +110,47 @@ export function dqoLoss(inputs: BellmanInputs): tf.Scalar {
   const sums = reverseCumulativeSum(maskedLogRatios(inputs));
   const residual = residuals(inputs.values, inputs.rewards, sums.mul(inputs.beta));
   return weightedSum(residual.square(), inputs.stateWeights ?? normalise(inputs.stateMask));
+}
+
+/**
+ * The one-step form, which the paper's code has beside the paper's (`--single_step_actor_loss`):
+ * mean over states t of (V(s_t) − r_t − V(s_{t+1}) + β l_t)² with l_t the sum over the tokens from one
+ * state to the next, r_t = R at the last state and 0 before it, V = 0 after the last. The gradient
+ * reaches `logRatios` alone.
+ */
+export function oneStepLoss(inputs: BellmanInputs): tf.Scalar {
+  const { stateMask, rewards, beta } = inputs;
+  const values = stopGradient(inputs.values);
+  const next = nextStates(values, stateMask);
+  const sums = reverseCumulativeSum(maskedLogRatios(inputs));
+  const ofStep = sums.sub(nextStates(sums, stateMask).values);
+  const reward = rewards.expandDims(1).mul(next.present.neg().add(1));
+  const residual = values.sub(reward).sub(next.values).add(ofStep.mul(beta));
+  return weightedSum(residual.square(), inputs.stateWeights ?? normalise(stateMask));
+}
+
+/**
+ * exp(min(Σ l, 1)) of each sequence, `[batch]`, without gradient: weights that the paper's code can put
+ * on sequences (`--importance_sampling`) and the paper does not have. Multiply the rows of
+ * `stateWeights` by them.
+ */
+export function importanceWeights({ logRatios, actionMask }: {
+  logRatios: tf.Tensor2D;
+  actionMask: tf.Tensor2D;
+}): tf.Tensor1D {
+  const sums = logRatios.mul(actionMask.toFloat()).sum(1);
+  return stopGradient(tf.minimum(sums, 1).exp()) as tf.Tensor1D;
+}
+
+/**
+ * What the paper's code can add to the response-level loss (`--hinge_coeff`, which multiplies it; the
+ * paper does not): the mean over successful sequences of max(0, −Σ_i l_i), so that successes do not
+ * become less likely than under the reference. 0 where none succeeded.
+ */
+export function hingeLoss(
+  { logRatios, actionMask, rewards }: Pick<BellmanInputs, "logRatios" | "actionMask" | "rewards">,
+): tf.Scalar {
+  const right = rewards.equal(1).toFloat();
+  const lost = tf.relu(logRatios.mul(actionMask.toFloat()).sum(1).neg());
+  return lost.mul(right).sum().div(tf.maximum(right.sum(), 1));
 }

@@ -17,6 +17,8 @@ export interface DpoInputs {
   beta: number;
   /** ε: the share of pairs taken to be the wrong way round (conservative DPO); default 0. */
   labelSmoothing?: number;
+  /** Weights of the pairs, `[pairs]`, in place of the mean; a trainer gives the whole batch's. */
+  weights?: tf.Tensor1D;
 }
 
 /**
@@ -24,11 +26,12 @@ export interface DpoInputs {
  * the rejected log-ratio; with label smoothing −(1 − ε) log σ(β d) − ε log σ(−β d).
  */
 export function dpoLoss(
-  { chosenLogRatios, rejectedLogRatios, beta, labelSmoothing = 0 }: DpoInputs,
+  { chosenLogRatios, rejectedLogRatios, beta, labelSmoothing = 0, weights }: DpoInputs,
 ): tf.Scalar {
   const margin = chosenLogRatios.sub(rejectedLogRatios).mul(beta);
   const forward = tf.softplus(margin.neg()).mul(1 - labelSmoothing);
-  return forward.add(tf.softplus(margin).mul(labelSmoothing)).mean();
+  const losses = forward.add(tf.softplus(margin).mul(labelSmoothing));
+  return weights === undefined ? losses.mean() : losses.mul(weights).sum();
 }
 
 export interface KtoInputs {
@@ -41,6 +44,10 @@ export interface KtoInputs {
   beta: number;
   desirableWeight?: number;
   undesirableWeight?: number;
+  /** Weights of the rows, `[batch]`, in place of the mean. */
+  weights?: tf.Tensor1D;
+  /** Weights of the mismatched rows, summing to 1, in place of their mean. */
+  klWeights?: tf.Tensor1D;
 }
 
 /**
@@ -48,13 +55,20 @@ export interface KtoInputs {
  * undesirable, with the reference point z = max(0, mean of `klLogRatios`), through which no gradient
  * goes.
  */
-export function ktoLoss(
-  { logRatios, labels, klLogRatios, beta, desirableWeight = 1, undesirableWeight = 1 }: KtoInputs,
-): tf.Scalar {
-  const referencePoint = stopGradient(tf.maximum(klLogRatios.mean(), 0));
+export function ktoLoss(inputs: KtoInputs): tf.Scalar {
+  const { logRatios, labels, beta, desirableWeight = 1, undesirableWeight = 1 } = inputs;
   const desirable = labels.toFloat();
   const sign = desirable.mul(2).sub(1);
   const weights = desirable.mul(desirableWeight - undesirableWeight).add(undesirableWeight);
-  const gain = tf.sigmoid(logRatios.sub(referencePoint).mul(sign).mul(beta));
-  return weights.mul(gain.neg().add(1)).mean();
+  const gain = tf.sigmoid(logRatios.sub(ktoReferencePoint(inputs)).mul(sign).mul(beta));
+  const losses = weights.mul(gain.neg().add(1));
+  return inputs.weights === undefined ? losses.mean() : losses.mul(inputs.weights).sum();
+}
+
+/** z of `ktoLoss`, in nats. */
+export function ktoReferencePoint(
+  { klLogRatios, klWeights }: Pick<KtoInputs, "klLogRatios" | "klWeights">,
+): tf.Scalar {
+  const mean = klWeights === undefined ? klLogRatios.mean() : klLogRatios.mul(klWeights).sum();
+  return stopGradient(tf.maximum(mean, 0)) as tf.Scalar;
 }

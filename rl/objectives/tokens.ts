@@ -83,3 +83,29 @@ export function stepSums(x: tf.Tensor2D, stateMask: tf.Tensor2D): tf.Tensor2D {
 export function carryGradient(part: tf.Tensor2D, whole: tf.Tensor2D): tf.Tensor2D {
   return part.add(stopGradient(whole.sub(part)));
 }
+
+/** Each row moved `by` columns to the left, zeros coming in. */
+function shiftLeft(x: tf.Tensor2D, by: number): tf.Tensor2D {
+  const [batch, columns] = x.shape;
+  return tf.pad(x.slice([0, by], [batch, columns - by]), [[0, 0], [0, by]]);
+}
+
+/**
+ * `x` at the first state after each column, and whether there is one (1 or 0, and `x` 0 where not);
+ * both `[batch, columns]`. Found by windows of doubling length, in O(columns · log columns).
+ */
+export function nextStates(
+  x: tf.Tensor2D,
+  stateMask: tf.Tensor2D,
+): { values: tf.Tensor2D; present: tf.Tensor2D } {
+  const columns = x.shape[1];
+  let present = stateMask.toFloat() as tf.Tensor2D;
+  let values = x.mul(present) as tf.Tensor2D;
+  for (let window = 1; window < columns; window *= 2) {
+    const absent = present.neg().add(1);
+    values = values.add(absent.mul(shiftLeft(values, window)));
+    present = tf.maximum(present, shiftLeft(present, window));
+  }
+  if (columns === 1) return { values: tf.zerosLike(values), present: tf.zerosLike(present) };
+  return { values: shiftLeft(values, 1), present: shiftLeft(present, 1) };
+}

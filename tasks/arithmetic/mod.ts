@@ -21,7 +21,7 @@ const params = z.object({
   validation: z.int().positive().default(500),
   test: z.int().positive().default(1000),
   /** The teacher's probability of adding a number as it is, not rounded. */
-  care: z.number().min(0).max(1).default(0.25),
+  care: z.number().min(0).max(1).default(0.35),
   /** Demonstrations a query. */
   demonstrations: z.int().positive().default(1),
 });

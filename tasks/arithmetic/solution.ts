@@ -1,7 +1,7 @@
 /**
- * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `~5 17 -2`
- * adds a 7 rounded to the nearest five, `+7 19 0` adds it as it is. The second column is the total so
- * far, the third how far that is off. What rounding loses often cancels out, but not always: a good
+ * The teacher that a policy first imitates. It adds one number a line, mostly in a hurry: `~-2 17`
+ * adds a 7 to 12 rounded to the nearest five, `+0 19` adds it as it is. The number after the sign is how
+ * far that leaves the total off, the last one is the total so far. What rounding loses often cancels out, but not always: a good
  * part of its answers is off by too much.
  *
  * So every step is a choice between two ways of different reliability, neither of them surely right or
@@ -36,7 +36,7 @@ export function solve(problem: Problem, care: number, random: Random): string {
   for (const number of problem.numbers) {
     const careful = random.uniform() < care;
     account = added(account, number, careful);
-    lines.push(`${careful ? `+${number}` : `~${rounded(number)}`} ${account.total} ${account.off}`);
+    lines.push(`${careful ? "+" : "~"}${account.off} ${account.total}`);
   }
   return [...lines, `#### ${account.total}`].join("\n");
 }

@@ -1,0 +1,264 @@
+/**
+ * OREO and DQO as the trainer takes them: the losses of a batch from parameters, with what the paper's
+ * code can switch on beside the paper. One forward pass of the policy serves every term.
+ */
+import { stopGradient, tf } from "../xla/mod.ts";
+import type { Models } from "./gradients.ts";
+import type { Networks } from "./networks.ts";
+import {
+  type BellmanInputs,
+  chosenLogProbs,
+  dqoLoss,
+  firstStates,
+  importanceWeights,
+  klDivergence,
+  type KlEstimator,
+  klK3,
+  type Level,
+  nextTokenDistributions,
+  policyLoss,
+  reverseCumulativeSum,
+  valueLoss,
+  weightedSum,
+} from "./objectives/mod.ts";
+import type { NamedTensors } from "./optimizer.ts";
+import {
+  advantageStatistics,
+  advantageSums,
+  describeAdvantage,
+  describeValue,
+  valueStatistics,
+  valueSums,
+} from "./oreo_metrics.ts";
+import { averageMemory, type KlTarget, klTargetMemory } from "./oreo_memory.ts";
+import type { BatchTensors, Objective, ObjectiveInputs } from "./trainer_programs.ts";
+
+/** What decides the losses. */
+export interface OreoObjectiveOptions {
+  /** What an action is; default token (the paper's). */
+  level?: Level;
+  /** β; default 0.03 (the paper's). */
+  beta?: number;
+  /** Weight of the regulariser; the paper's by default: 0.01 at token level, 0.1 step, 0.3 response. */
+  alpha?: number;
+  /** Default `exact`, the paper's. `k3` needs no reference parameters, but `refLogProbs` in the data. */
+  kl?: KlEstimator;
+  /**
+   * In place of a fixed `alpha`: it is adapted so that the divergence comes to a target. Off by default:
+   * the paper has a fixed one.
+   */
+  klTarget?: KlTarget | undefined;
+  /**
+   * V's targets, and importance weights, come from a moving average of the policy with this decay.
+   * Costs a forward pass and a copy of the policy. Off by default: the paper's come from the policy;
+   * the code's decay where it is on is 0.995.
+   */
+  emaDecay?: number | undefined;
+  /** See `BellmanInputs.clipLogRatios`; off by default, as in the paper. */
+  clipLogRatios?: number | undefined;
+  /**
+   * Weighs sequences by `importanceWeights`, in both losses. Off by default, as in the paper. With
+   * normalisation `token` it is the code's `--importance_sampling_2`.
+   */
+  importanceSampling?: boolean | undefined;
+}
+
+/** The regulariser's weight in the paper. */
+export const defaultAlpha = { token: 0.01, step: 0.1, response: 0.3 } as const;
+
+/** Parameters of a model with those that it stands on and that are not trained. */
+function wholeModel(name: string, models: Models, constants: Models): NamedTensors {
+  return { ...constants[`${name}_base`], ...models[name] };
+}
+
+/** `oreo`: both models; `oreo.value`: V alone, the policy frozen; `dqo`: both, on one loss. */
+export type OreoObjectiveName = "oreo" | "oreo.value" | "dqo";
+
+/**
+ * The objective of a phase. Constants that it reads: `reference` (parameters of π_ref; without them the
+ * data's log-probabilities serve), `policy` (of the frozen policy; none: equal to its reference),
+ * `policy_base` and `value_base` (what trained parameters stand on).
+ */
+export function oreoObjective(
+  name: OreoObjectiveName,
+  networks: Networks,
+  options: OreoObjectiveOptions,
+): Objective {
+  const { level = "token", beta = 0.03, kl = "exact", klTarget, emaDecay } = options;
+  const alpha = options.alpha ?? defaultAlpha[level];
+  const joint = name !== "oreo.value";
+  const sums = joint
+    ? [
+      "loss",
+      "value_loss",
+      "policy_loss",
+      "kl",
+      "kl_k3",
+      "clipped",
+      ...valueSums,
+      ...advantageSums,
+    ]
+    : ["loss", ...valueSums];
+
+  const refLogProbsOf = (constants: Models, batch: BatchTensors) => {
+    const reference = constants.reference === undefined
+      ? undefined
+      : nextTokenDistributions(networks.policy.logits(constants.reference, batch.ids));
+    const chosen = reference === undefined ? undefined : chosenLogProbs(reference, batch.ids);
+    return { reference, refLogProbs: chosen ?? batch.refLogProbs };
+  };
+
+  const bellman = (values: tf.Tensor2D, logRatios: tf.Tensor2D, batch: BatchTensors) => ({
+    values,
+    logRatios,
+    actionMask: batch.actionWeights.greater(0) as tf.Tensor2D,
+    stateMask: batch.stateWeights.greater(0) as tf.Tensor2D,
+    rewards: batch.rewards,
+    beta,
+    stateWeights: batch.stateWeights,
+    clipLogRatios: options.clipLogRatios,
+  });
+
+  const valuesOf = ({ models, constants }: ObjectiveInputs, ids: tf.Tensor2D) =>
+    networks.value.values(wholeModel("value", models, constants), ids)
+      .slice([0, 0], [ids.shape[0], ids.shape[1] - 1]) as tf.Tensor2D;
+
+  const ofValueAlone = (inputs: ObjectiveInputs, batch: BatchTensors) => {
+    const values = valuesOf(inputs, batch.ids);
+    const { policy } = inputs.constants;
+    const logRatios = policy === undefined
+      ? tf.zerosLike(values)
+      : networks.policy.logProbs(policy, batch.ids)
+        .sub(refLogProbsOf(inputs.constants, batch).refLogProbs) as tf.Tensor2D;
+    const loss = valueLoss(bellman(values, logRatios, batch));
+    return { loss, kept: [loss, ...valueStatistics(values, batch)] };
+  };
+
+  const ofBoth = (inputs: ObjectiveInputs, batch: BatchTensors) => {
+    const { models, constants, memory } = inputs;
+    const { ids, actionWeights } = batch;
+    const { reference, refLogProbs } = refLogProbsOf(constants, batch);
+    const policy = nextTokenDistributions(
+      networks.policy.logits(wholeModel("policy", models, constants), ids),
+    );
+    const logRatios = chosenLogProbs(policy, ids).sub(refLogProbs) as tf.Tensor2D;
+    const averaged = memory.average === undefined ? logRatios : networks.policy
+      .logProbs({ ...constants.policy_base, ...memory.average }, ids).sub(refLogProbs);
+    const forValue = bellman(valuesOf(inputs, ids), averaged as tf.Tensor2D, batch);
+    const rowWeights = options.importanceSampling
+      ? importanceWeights(forValue).expandDims(1)
+      : undefined;
+    const weigh = (weights: tf.Tensor2D) =>
+      rowWeights === undefined ? weights : weights.mul(rowWeights) as tf.Tensor2D;
+    forValue.stateWeights = weigh(forValue.stateWeights);
+    const forPolicy: BellmanInputs = { ...forValue, logRatios };
+
+    const k3 = weightedSum(klK3(logRatios), actionWeights);
+    const statistics = [
+      ...valueStatistics(forValue.values, batch),
+      ...advantageStatistics({ ...forPolicy, stateWeights: batch.stateWeights }),
+    ];
+    if (name === "dqo") {
+      const loss = dqoLoss(forPolicy);
+      return { loss, kept: [loss, loss, loss, k3, k3, tf.scalar(0), ...statistics] };
+    }
+    const ofValue = valueLoss(forValue);
+    // A response's single state weighs as much as all states of its sequence together.
+    const ofPolicy = policyLoss(
+      level === "response"
+        ? {
+          ...forPolicy,
+          stateWeights: firstStates(forPolicy.stateMask).mul(
+            forValue.stateWeights.sum(1, true),
+          ),
+        }
+        : forPolicy,
+      level,
+    );
+    const divergence = kl === "k3" ? k3 : weightedSum(
+      kl === "exact" ? klDivergence(policy, reference!) : klDivergence(reference!, policy),
+      actionWeights,
+    );
+    const weight = klTarget === undefined
+      ? tf.scalar(alpha)
+      : stopGradient(memory.kl_target!.log_coefficient!).exp();
+    const loss = ofValue.add(ofPolicy).add(divergence.mul(weight)) as tf.Scalar;
+    return {
+      loss,
+      kept: [loss, ofValue, ofPolicy, divergence, k3, clippedShare(forValue), ...statistics],
+    };
+  };
+
+  const memories = [
+    ...(emaDecay === undefined || !joint ? [] : [averageMemory(emaDecay)]),
+    ...(klTarget === undefined || !joint ? [] : [klTargetMemory(klTarget)]),
+  ];
+  return {
+    name,
+    settings: settingsOf(options, { level, beta, alpha, kl, joint }),
+    sums,
+    loss: (inputs, batch) => joint ? ofBoth(inputs, batch) : ofValueAlone(inputs, batch),
+    describe: (raw) =>
+      joint ? describeJoint(raw, options) : {
+        value_loss: raw.loss!,
+        ...describeValue(raw),
+      },
+    ...(memories.length === 0 ? {} : {
+      memory: {
+        follows: "policy",
+        initial: (models) => Object.assign({}, ...memories.map((m) => m.initial(models))),
+        next: (memory, models, sums) =>
+          Object.assign({}, ...memories.map((m) => m.next(memory, models, sums))),
+      },
+    }),
+  };
+}
+
+/** Share of the states whose sum of log-ratios the limit cuts. */
+function clippedShare(inputs: BellmanInputs): tf.Scalar {
+  const { logRatios, actionMask, clipLogRatios: limit, stateWeights } = inputs;
+  if (limit === undefined) return tf.scalar(0);
+  const sums = reverseCumulativeSum(logRatios.mul(actionMask.toFloat()));
+  return weightedSum(sums.abs().greater(limit).toFloat(), stateWeights!);
+}
+
+/** What is off leaves no trace, so that checkpoints from before an option existed still fit. */
+function settingsOf(
+  { klTarget, emaDecay, clipLogRatios, importanceSampling }: OreoObjectiveOptions,
+  { joint, level, beta, alpha, kl }: {
+    joint: boolean;
+    level: Level;
+    beta: number;
+    alpha: number;
+    kl: KlEstimator;
+  },
+) {
+  return {
+    level,
+    beta,
+    ...(joint ? { alpha, kl } : {}),
+    ...(clipLogRatios === undefined ? {} : { clipLogRatios }),
+    ...(emaDecay === undefined || !joint ? {} : { emaDecay }),
+    ...(klTarget === undefined || !joint ? {} : { klTarget: JSON.stringify(klTarget) }),
+    ...(importanceSampling && joint ? { importanceSampling } : {}),
+  };
+}
+
+/**
+ * Metrics: the loss terms, the divergence from the reference (`kl` as it is regularised, `kl_k3` as it
+ * is estimated on the data's tokens), `describeValue`, `describeAdvantage`.
+ */
+function describeJoint(
+  raw: Record<string, number>,
+  { clipLogRatios }: OreoObjectiveOptions,
+): Record<string, number> {
+  return {
+    value_loss: raw.value_loss!,
+    policy_loss: raw.policy_loss!,
+    kl: raw.kl!,
+    kl_k3: raw.kl_k3!,
+    ...(clipLogRatios === undefined ? {} : { clipped: raw.clipped! }),
+    ...describeValue(raw),
+    ...describeAdvantage(raw),
+  };
+}

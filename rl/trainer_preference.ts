@@ -1,0 +1,258 @@
+/**
+ * The preference baselines, DPO and KTO: a policy alone, against log-probabilities of its reference that
+ * are in the data, or else computed once before training. No reference model stays in memory.
+ */
+import { UserError } from "../errors.ts";
+import { jit, tf } from "../xla/mod.ts";
+import { bucketLengths, collate, planEpoch } from "./batches.ts";
+import type { PolicyNetwork } from "./networks.ts";
+import { dpoLoss, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
+import type { NamedTensors } from "./optimizer.ts";
+import { longer, mismatched, preferencePairs } from "./pairs.ts";
+import { train } from "./trainer.ts";
+import {
+  type BatchTensors,
+  type Objective,
+  type ObjectiveInputs,
+  upload,
+} from "./trainer_programs.ts";
+import type { SftOptions, SftResult } from "./trainer_sft.ts";
+import { lengthOf, type Trajectory } from "./trajectory.ts";
+
+/** `batchSize` and `microBatch` count pairs, or trajectories with their mismatched twins. */
+export interface PreferenceOptions
+  extends Omit<SftOptions, "normalisation" | "evaluation" | "heldOut" | "plan"> {
+  /** β; default 0.1 (the paper's). */
+  beta?: number;
+  /** Trajectories that are not trained on, see `TrainingOptions.heldOut`. */
+  heldOut?: { items: readonly Trajectory[]; every: number };
+}
+
+export interface DpoOptions extends PreferenceOptions {
+  /** See `DpoInputs`; default 0, as in the paper. */
+  labelSmoothing?: number;
+  /** See `PairOptions`. */
+  maxPairs?: number;
+}
+
+export interface KtoOptions extends PreferenceOptions {
+  /** λ of right and of wrong trajectories; default 1 and 1. */
+  desirableWeight?: number;
+  undesirableWeight?: number;
+}
+
+/**
+ * DPO on pairs of a right and a wrong trajectory of one query; peak rate 5e-7 by default (the paper's).
+ * @param params initial policy, which is the reference; left as it is
+ * @throws UserError where no query has both
+ */
+export async function trainDpo(
+  network: PolicyNetwork,
+  params: NamedTensors,
+  trajectories: readonly Trajectory[],
+  options: DpoOptions,
+): Promise<SftResult> {
+  const { labelSmoothing = 0, maxPairs = 4, beta = 0.1, ...rest } = options;
+  const rowsOf = (from: readonly Trajectory[]) =>
+    preferencePairs(from, { maxPairs, seed: options.seed })
+      .flatMap(({ chosen, rejected }) => [chosen, rejected]);
+  const rows = rowsOf(trajectories);
+  if (rows.length === 0) {
+    throw new UserError(
+      `cannot train dpo: none of the queries of ${trajectories.length} trajectories has both right ` +
+        "and wrong ones. Sample more of each query",
+    );
+  }
+  const objective: Objective = {
+    name: "dpo",
+    settings: { beta, labelSmoothing, maxPairs },
+    sums: ["loss", "accuracy", "margin", "chosen_log_ratio", "rejected_log_ratio"],
+    loss(inputs, batch) {
+      const { first, second, weights } = twins(network, inputs, batch);
+      const loss = dpoLoss({
+        chosenLogRatios: first,
+        rejectedLogRatios: second,
+        beta,
+        labelSmoothing,
+        weights,
+      });
+      const sum = (x: tf.Tensor) => x.mul(weights).sum() as tf.Scalar;
+      return {
+        loss,
+        kept: [
+          loss,
+          sum(first.greater(second).toFloat()),
+          sum(first.sub(second).mul(beta)),
+          sum(first),
+          sum(second),
+        ],
+      };
+    },
+    describe: (sums) => sums,
+  };
+  return await trainTwins(objective, network, params, rows, rowsOf, {
+    learningRate: 5e-7,
+    ...rest,
+  });
+}
+
+/**
+ * KTO; peak rate 5e-8 by default (the paper's for Qwen2.5-Math; 1e-7 for DeepSeekMath). The reference
+ * point is estimated on each micro-batch, so that the cut into micro-batches changes the result.
+ * @param params initial policy, which is the reference; left as it is
+ */
+export async function trainKto(
+  network: PolicyNetwork,
+  params: NamedTensors,
+  trajectories: readonly Trajectory[],
+  options: KtoOptions,
+): Promise<SftResult> {
+  const { desirableWeight = 1, undesirableWeight = 1, beta = 0.1, ...rest } = options;
+  const { seed, maxLength } = options;
+  const rowsOf = (from: readonly Trajectory[]) => {
+    const others = mismatched(from, { seed, maxLength });
+    return from.flatMap((trajectory, i) => [trajectory, others[i]!]);
+  };
+  const objective: Objective = {
+    name: "kto",
+    settings: { beta, desirableWeight, undesirableWeight },
+    sums: ["loss", "reference_point", "right", "right_log_ratio", "wrong", "wrong_log_ratio"],
+    loss(inputs, batch) {
+      const { first, second, weights, labels } = twins(network, inputs, batch);
+      const share = weights.sum();
+      const kto = {
+        logRatios: first,
+        labels,
+        klLogRatios: second,
+        beta,
+        desirableWeight,
+        undesirableWeight,
+        weights,
+        klWeights: weights.div(tf.maximum(share, 1e-12)) as tf.Tensor1D,
+      };
+      const loss = ktoLoss(kto);
+      const right = labels.mul(weights);
+      const wrong = weights.sub(right);
+      return {
+        loss,
+        kept: [
+          loss,
+          ktoReferencePoint(kto).mul(share),
+          right.sum(),
+          right.mul(first).sum(),
+          wrong.sum(),
+          wrong.mul(first).sum(),
+        ] as tf.Scalar[],
+      };
+    },
+    describe: ({ loss, reference_point, right, right_log_ratio, wrong, wrong_log_ratio }) => ({
+      loss: loss!,
+      reference_point: reference_point!,
+      ...(right! > 0 ? { right_log_ratio: right_log_ratio! / right! } : {}),
+      ...(wrong! > 0 ? { wrong_log_ratio: wrong_log_ratio! / wrong! } : {}),
+    }),
+  };
+  const rows = rowsOf(trajectories);
+  return await trainTwins(objective, network, params, rows, rowsOf, {
+    learningRate: 5e-8,
+    ...rest,
+  });
+}
+
+/** Log-ratios of the rows at even and at odd places, each `[rows / 2]`, and the weights of the twins. */
+function twins(
+  network: PolicyNetwork,
+  { models, constants }: ObjectiveInputs,
+  batch: BatchTensors,
+) {
+  const params = { ...constants.policy_base, ...models.policy };
+  const logRatios = network.logProbs(params, batch.ids).sub(batch.refLogProbs) as tf.Tensor2D;
+  const half = batch.ids.shape[0] / 2;
+  const column = (x: tf.Tensor, i: number) =>
+    x.reshape([half, 2]).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
+  const sums = responseLogProbs(logRatios, batch.actionWeights.greater(0) as tf.Tensor2D);
+  const rowWeights = batch.actionWeights.sum(1);
+  return {
+    first: column(sums, 0),
+    second: column(sums, 1),
+    weights: column(rowWeights, 0).add(column(rowWeights, 1)) as tf.Tensor1D,
+    labels: column(batch.rewards, 0),
+  };
+}
+
+/** Trains on rows of which two and two belong together. */
+async function trainTwins(
+  objective: Objective,
+  network: PolicyNetwork,
+  params: NamedTensors,
+  rows: readonly Trajectory[],
+  rowsOf: (from: readonly Trajectory[]) => Trajectory[],
+  { learningRate, base, heldOut, ...options }: PreferenceOptions & { learningRate: number },
+): Promise<SftResult> {
+  const whole = { ...base, ...params };
+  const scored = (from: readonly Trajectory[]) => withReference(network, whole, from, options);
+  const items = await scored(rows);
+  const lengths = Array.from(
+    { length: items.length / 2 },
+    (_, i) => longer(items[2 * i]!, items[2 * i + 1]!),
+  );
+  const batchSize = Math.min(options.batchSize ?? 128, lengths.length);
+  const { seed, window } = options;
+  const held = heldOut === undefined ? [] : await scored(rowsOf(heldOut.items));
+  const { models, ...rest } = await train(
+    objective,
+    { policy: params },
+    base === undefined ? {} : { policy_base: base },
+    items,
+    {
+      ...options,
+      batchSize: 2 * batchSize,
+      ...(options.microBatch === undefined ? {} : { microBatch: 2 * options.microBatch }),
+      normalisation: "sequence",
+      learningRates: { policy: learningRate },
+      plan: (epoch) =>
+        planEpoch(lengths, { batchSize, seed, epoch, ...(window === undefined ? {} : { window }) })
+          .map((pairs) => pairs.flatMap((i) => [2 * i, 2 * i + 1])),
+      ...(heldOut === undefined || held.length === 0
+        ? {}
+        : { heldOut: { items: held, every: heldOut.every } }),
+    },
+  );
+  return { policy: models.policy!, ...rest };
+}
+
+/** The trajectories, those without reference log-probabilities with those of `params`. */
+async function withReference(
+  network: PolicyNetwork,
+  params: NamedTensors,
+  rows: readonly Trajectory[],
+  { padId, maxLength, microBatch = 16, signal }: PreferenceOptions,
+): Promise<Trajectory[]> {
+  const out = [...rows];
+  const missing = rows.flatMap((row, i) => row.refLogProbs === undefined ? [i] : [])
+    .sort((a, b) => lengthOf(rows[a]!) - lengthOf(rows[b]!));
+  if (missing.length === 0) return out;
+  const items = missing.map((i) => rows[i]!);
+  const buckets = bucketLengths(items.map(lengthOf), { maxLength });
+  const logProbs = jit(
+    (params: NamedTensors, ids: tf.Tensor2D) => network.logProbs(params, ids),
+    { name: "reference.log_probs" },
+  );
+  let done = 0;
+  for (const batch of collate(items, { padId, buckets, microBatch })) {
+    signal?.throwIfAborted();
+    const tensors = upload(batch);
+    const result = logProbs(params, tensors.ids);
+    const host = await result.data();
+    tf.dispose([result, ...Object.values(tensors)]);
+    for (let row = 0; row < batch.rows && done < missing.length; row++, done++) {
+      const { promptIds, responseIds } = items[done]!;
+      const start = row * (batch.time - 1) + promptIds.length - 1;
+      out[missing[done]!] = {
+        ...items[done]!,
+        refLogProbs: [...host.subarray(start, start + responseIds.length)],
+      };
+    }
+  }
+  return out;
+}
