@@ -88,7 +88,7 @@ export function matmul(n: number, inner: number): Timed {
 export function dispatch(inner: number): Timed {
   return repeated(
     jit((x: tf.Tensor1D) => [tf.add(x, x)], { name: "dispatch" }),
-    [tf.zeros([8])],
+    [tf.zeros<tf.Rank.R1>([8])],
     inner,
   );
 }
