@@ -10,11 +10,11 @@ import { benchMath } from "./math.ts";
 import { benchPipeline } from "./pipeline.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
-  alfworld: benchAlfworld,
   engine: benchEngine,
-  lm: benchLanguageModels,
-  math: benchMath,
   pipeline: benchPipeline,
+  math: benchMath,
+  alfworld: benchAlfworld,
+  lm: benchLanguageModels,
 };
 
 if (import.meta.main) {
