@@ -197,7 +197,9 @@ class Crash {
     const store = new FolderStore(join(this.#folder, "store"));
     try {
       const runs = await journal.runs();
-      assert.equal(runs.length, this.#seed, "a run for each seed");
+      // A runner killed after its run was done, before it could say so, is started once more: a new run.
+      const again = runs.length - this.#seed;
+      assert(again >= 0 && again <= this.#kills, `${runs.length} runs for ${this.#seed} seeds`);
       for (const { id, state } of runs) {
         assert.equal(state, "done");
         const events = await journal.events(id, { limit: 100_000 });
