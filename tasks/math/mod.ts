@@ -1,6 +1,6 @@
 /** Mathematics: problems with a checkable final answer, their published data, and how answers are graded. */
 export { gsm8k, readGsm8k } from "./gsm8k.ts";
-export { math, readMath } from "./math.ts";
+export { math } from "./math.ts";
 export {
   type AnswerStyle,
   closeAlgebra,
