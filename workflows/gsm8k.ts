@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import { defineWorkflow } from "../pipeline/mod.ts";
 import { gsm8k as gsm8kTask } from "../tasks/mod.ts";
 import { withDefaultsByCase } from "./defaults.ts";
-import { buildIterations, iterationParams } from "./oreo.ts";
+import { buildIterations, fromCheckpoint, iterationParams } from "./oreo.ts";
 
 const schema = iterationParams({}).extend({
   // The folder comes in as an artifact, so that its content counts.
@@ -48,17 +48,9 @@ const fromScratch = {
   evaluate: { queries: 100, maxNewTokens: longest },
 };
 
-/** The stages' own settings, which are the paper's, with batches cut so that they fit most devices. */
-const checkpoint = {
-  chat: true,
-  sft: { microBatch: 8 },
-  train: { microBatch: 8 },
-  rejectionSampling: { microBatch: 8 },
-};
-
 const params = withDefaultsByCase(
   schema,
-  { fromScratch, checkpoint },
+  { fromScratch, checkpoint: fromCheckpoint },
   ({ model }) => model.path === undefined ? "fromScratch" : "checkpoint",
 );
 

@@ -45,6 +45,14 @@ export type IterationDefaults = {
   [Name in keyof Sections]?: Defaults<z.input<Sections[Name]>>;
 };
 
+/** The stages' own settings, which are the paper's, with batches cut so that they fit most devices. */
+export const fromCheckpoint = {
+  chat: true,
+  sft: { microBatch: 8 },
+  train: { microBatch: 8 },
+  rejectionSampling: { microBatch: 8 },
+};
+
 /** The parameters of a workflow of OREO iterations. */
 export function iterationParams(defaults: IterationDefaults) {
   return z.object({

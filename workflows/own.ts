@@ -6,7 +6,7 @@ import { z } from "zod";
 import { defineWorkflow } from "../pipeline/mod.ts";
 import { UserError } from "../errors.ts";
 import { withDefaultsByCase } from "./defaults.ts";
-import { buildIterations, iterationParams } from "./oreo.ts";
+import { buildIterations, fromCheckpoint, iterationParams } from "./oreo.ts";
 
 const schema = iterationParams({}).extend({
   task: z.object({
@@ -15,17 +15,9 @@ const schema = iterationParams({}).extend({
   }).prefault({}),
 });
 
-/** The stages' own settings, which are the paper's, with batches cut so that they fit most devices. */
-const checkpoint = {
-  chat: true,
-  sft: { microBatch: 8 },
-  train: { microBatch: 8 },
-  rejectionSampling: { microBatch: 8 },
-};
-
 const params = withDefaultsByCase(
   schema,
-  { checkpoint, fromScratch: { chat: false } },
+  { checkpoint: fromCheckpoint, fromScratch: { chat: false } },
   ({ model }) => model.path === undefined ? "fromScratch" : "checkpoint",
 );
 
