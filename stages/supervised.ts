@@ -5,16 +5,31 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { saveModel } from "../lm/mod.ts";
-import { defineStage, optional } from "../pipeline/mod.ts";
-import { readTrajectories, trainRejectionSampling, trainSft } from "../rl/mod.ts";
+import { type Params, saveModel } from "../lm/mod.ts";
+import { defineStage, optional, type StageContext } from "../pipeline/mod.ts";
+import {
+  type Demonstration,
+  type PolicyNetwork,
+  readTrajectories,
+  type SftOptions,
+  type SftResult,
+  trainRejectionSampling,
+  trainSft,
+} from "../rl/mod.ts";
 import { checkpoint, curves, dataset, files, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
-import { loadLanguageModel } from "./language_model.ts";
+import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
 import { modelFields, newModel } from "./new_model.ts";
 import { OpenTask, taskFields } from "./task.ts";
-import { holdOut, networksOf, sizeOf, trainerOptions, trainingFields } from "./training.ts";
+import {
+  holdOut,
+  networksOf,
+  sizeOf,
+  trainerOptions,
+  type TrainingFields,
+  trainingFields,
+} from "./training.ts";
 
 export const sft = defineStage({
   name: "sft",
@@ -28,7 +43,8 @@ export const sft = defineStage({
   }),
   inputs: { base: optional(checkpoint), data: optional(dataset) },
   outputs: { policy: checkpoint, curves },
-  async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
+  async run({ params, inputs, outputs, ...context }) {
+    const { seed, log } = context;
     await startEngine(log);
     const task = await OpenTask.open(params, inputs.data);
     const model = inputs.base === undefined
@@ -50,26 +66,10 @@ export const sft = defineStage({
         "warn",
       );
     }
-    const recorder = new CurveRecorder(params.label, scratch, metric);
-    const split = holdOut(demonstrations, ({ promptIds }) => promptIds.join(" "), params, seed);
-    const { policy, metrics, steps } = await trainSft(
-      networksOf(params, model.config).policy,
-      model.params,
-      split.items,
-      {
-        ...trainerOptions(
-          params,
-          model,
-          { seed, signal, scratch, progress, recorder },
-          sizeOf(model.params),
-        ),
-        ...(split.heldOut === undefined ? {} : { heldOut: split.heldOut }),
-        learningRate: params.learningRate,
-      },
-    );
-    await saveModel(outputs.policy.path, { ...model, params: policy });
-    await recorder.write(outputs.curves.path);
-    return { steps, loss: metrics.loss!, demonstrations: demonstrations.length, leftOut };
+    const queryOf = ({ promptIds }: Demonstration) => promptIds.join(" ");
+    const split = holdOut(demonstrations, queryOf, params, seed);
+    const { steps, loss } = await supervise(trainSft, model, split, params, context, outputs);
+    return { steps, loss, demonstrations: demonstrations.length, leftOut };
   },
 });
 
@@ -83,37 +83,50 @@ export const rejectionSampling = defineStage({
   }),
   inputs: { policy: checkpoint, trajectories },
   outputs: { policy: checkpoint, curves },
-  async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
+  async run({ params, inputs, outputs, ...context }) {
+    const { scratch, seed, metric, log } = context;
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
-    const recorder = new CurveRecorder(params.label, scratch, metric);
     const all = await readTrajectories(join(inputs.trajectories.path, files.trajectories));
     const right = all.filter(({ reward }) => reward === 1);
     if (right.length === 0) {
       // A weak start on a hard task is a result too: the method has nothing to go on, and stands still.
       log(`none of ${all.length} solutions is right: the policy stays as it is`, "warn");
       await saveModel(outputs.policy.path, model);
-      await recorder.write(outputs.curves.path);
+      await new CurveRecorder(params.label, scratch, metric).write(outputs.curves.path);
       return { steps: 0, loss: null };
     }
     const split = holdOut(right, ({ query }) => query, params, seed);
-    const { policy, metrics, steps } = await trainRejectionSampling(
-      networksOf(params, model.config).policy,
-      model.params,
-      split.items,
-      {
-        ...trainerOptions(
-          params,
-          model,
-          { seed, signal, scratch, progress, recorder },
-          sizeOf(model.params),
-        ),
-        ...(split.heldOut === undefined ? {} : { heldOut: split.heldOut }),
-        learningRate: params.learningRate,
-      },
-    );
-    await saveModel(outputs.policy.path, { ...model, params: policy });
-    await recorder.write(outputs.curves.path);
-    return { steps, loss: metrics.loss! };
+    return await supervise(trainRejectionSampling, model, split, params, context, outputs);
   },
 });
+
+/** Trains on the items and writes policy and curves. */
+async function supervise<Item extends Demonstration>(
+  trainer: (
+    network: PolicyNetwork,
+    params: Params,
+    items: readonly Item[],
+    options: SftOptions,
+  ) => Promise<SftResult>,
+  model: LanguageModel,
+  { items, heldOut }: ReturnType<typeof holdOut<Item>>,
+  params: TrainingFields & { learningRate: number },
+  { metric, ...context }: Pick<StageContext, "metric" | "scratch" | "seed" | "signal" | "progress">,
+  outputs: { policy: { path: string }; curves: { path: string } },
+): Promise<{ steps: number; loss: number }> {
+  const recorder = new CurveRecorder(params.label, context.scratch, metric);
+  const { policy, metrics, steps } = await trainer(
+    networksOf(params, model.config).policy,
+    model.params,
+    items,
+    {
+      ...trainerOptions(params, model, { ...context, recorder }, sizeOf(model.params)),
+      ...(heldOut === undefined ? {} : { heldOut }),
+      learningRate: params.learningRate,
+    },
+  );
+  await saveModel(outputs.policy.path, { ...model, params: policy });
+  await recorder.write(outputs.curves.path);
+  return { steps, loss: metrics.loss! };
+}
