@@ -18,7 +18,7 @@ export class UserError extends Error {
 }
 
 /** Levenshtein distance between two strings, in single-character edits. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const current = [i];

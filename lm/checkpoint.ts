@@ -26,7 +26,7 @@ const redundant = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$|\.attenti
  * The parameters of the model that `config` describes, as float32 tensors.
  * @throws UserError naming file, tensor, expected and found where the weights do not fit the config.
  */
-export async function loadParams(
+async function loadParams(
   config: ModelConfig,
   source: WeightSource,
   where: string,

@@ -151,7 +151,7 @@ export async function isAdapter(folder: string): Promise<boolean> {
 }
 
 /** The model that an adapter's configuration says it was trained on, as written there. */
-export async function adapterBase(folder: string): Promise<string | undefined> {
+async function adapterBase(folder: string): Promise<string | undefined> {
   const path = join(folder, "adapter_config.json");
   return parseAdapterConfig(await readJson(path), path).base;
 }
@@ -240,10 +240,11 @@ export async function saveLora(folder: string, lora: Lora, base?: string): Promi
  */
 export function mergeLora(base: Params, lora: Lora): Params {
   const merged = { ...base };
+  const both = { ...base, ...lora.params };
   for (const name of Object.keys(lora.params)) {
     if (!name.endsWith(".lora_A.weight")) continue;
     const module = name.slice(0, -".lora_A.weight".length);
-    merged[`${module}.weight`] = mergedWeight({ ...base, ...lora.params }, module, lora.config);
+    merged[`${module}.weight`] = mergedWeight(both, module, lora.config);
   }
   return merged;
 }

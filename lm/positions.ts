@@ -44,7 +44,7 @@ export function inverseFrequencies(config: ModelConfig): Float32Array {
 }
 
 /** Host tables of shape [count, headDim / 2] for positions 0..count-1. */
-export function rotaryRows(
+function rotaryRows(
   config: ModelConfig,
   count: number,
 ): { cos: Float32Array; sin: Float32Array } {

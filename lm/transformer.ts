@@ -242,7 +242,7 @@ function decoderLayer(
 }
 
 /** Token embeddings of flat ids: int32 [rows] -> [rows, hidden]. */
-export function embed(config: ModelConfig, params: Params, ids: tf.Tensor1D): tf.Tensor2D {
+function embed(config: ModelConfig, params: Params, ids: tf.Tensor1D): tf.Tensor2D {
   const rows = tf.gather(parameter<tf.Rank.R2>(params, "model.embed_tokens.weight"), ids);
   return config.embeddingScale === 1 ? rows : tf.mul(rows, config.embeddingScale);
 }

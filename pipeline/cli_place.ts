@@ -13,7 +13,7 @@ export interface PlaceOptions {
 }
 
 export const DEFAULT_STORE = join(".oreo", "store");
-export const DEFAULT_JOURNAL = join(".oreo", "journal.sqlite");
+const DEFAULT_JOURNAL = join(".oreo", "journal.sqlite");
 
 /** Opens the journal for as long as `body` takes. */
 export async function withJournal<T>(

@@ -22,7 +22,7 @@ export const valuesSchema = z.record(z.string(), jsonSchema);
 export type Values = z.infer<typeof valuesSchema>;
 
 /** The graph as the journal keeps it: which stages there are and which wait for which. */
-export const graphSchema = z.object({
+const graphSchema = z.object({
   nodes: z.array(z.object({
     id: z.string(),
     stage: z.string(),
@@ -114,7 +114,7 @@ const envelope = z.object({
 });
 
 /** zod schema of an event body: what a writer appends. */
-export const eventBodySchema: z.ZodType<EventBody> = z.discriminatedUnion(
+const eventBodySchema: z.ZodType<EventBody> = z.discriminatedUnion(
   "type",
   entries(bodies).map(([type, body]) => body.extend({ type: z.literal(type) })) as never,
 ) as unknown as z.ZodType<EventBody>;

@@ -106,7 +106,7 @@ export async function writeAtomically(
 }
 
 /** A name in the same folder that no other process uses. */
-export function temporaryBeside(path: string): string {
+function temporaryBeside(path: string): string {
   return join(dirname(path), `.${basename(path)}.${crypto.randomUUID().slice(0, 8)}.tmp`);
 }
 

@@ -17,7 +17,7 @@ export const STORE_SCHEMA = 1;
 const digestSchema = z.object({ sha256: z.string().length(64), size: z.number().int().min(0) });
 
 /** Which work made an artifact, of what. */
-export const lineageSchema = z.object({
+const lineageSchema = z.object({
   stage: z.string(),
   stageVersion: z.number(),
   key: z.string(),

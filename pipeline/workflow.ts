@@ -342,6 +342,6 @@ class Builder implements WorkflowBuilder {
 }
 
 /** A non-negative 31-bit seed for a node, unrelated to those of other nodes. */
-export function deriveSeed(seed: number, id: string): number {
+function deriveSeed(seed: number, id: string): number {
   return createHash("sha256").update(`${seed} ${id}`).digest().readUInt32BE(0) >>> 1;
 }

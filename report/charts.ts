@@ -21,7 +21,7 @@ const { document } = parseHTML("<!doctype html><html><body></body></html>") as u
 
 const WIDTH = 960;
 /** Colours of style.css; more series than colours share them again. */
-export const SERIES_COLOURS = 6;
+const SERIES_COLOURS = 6;
 export const seriesColour = (i: number): string => `var(--series-${(i % SERIES_COLOURS) + 1})`;
 
 /** Draws with Plot and returns the SVG with its description, free of inline styles. */
@@ -99,7 +99,7 @@ export function accuracyChart(methods: readonly MethodResult[]): string | undefi
 }
 
 /** The colour of each method, by first appearance, the same in every chart of one report. */
-export function methodColours(methods: readonly MethodResult[]): Map<string, string> {
+function methodColours(methods: readonly MethodResult[]): Map<string, string> {
   const colours = new Map<string, string>();
   for (const { name } of methods) {
     if (!colours.has(name)) colours.set(name, seriesColour(colours.size));

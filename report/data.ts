@@ -106,8 +106,6 @@ export const ReportData = z.object({
   notes: z.array(z.string()).default([]),
 });
 export type ReportData = z.infer<typeof ReportData>;
-/** What a caller may leave out: the input form of {@link ReportData}. */
-export type ReportInput = z.input<typeof ReportData>;
 
 /**
  * The name a result carries in tables and report.json: the method alone when greedy, `oreo+sampled`

@@ -81,7 +81,7 @@ export function panelsOf(stage: string, curves: readonly Curve[]): Panel[] {
 }
 
 /** `tokens_seen` → `Tokens seen`. */
-export function metricTitle(metric: string): string {
+function metricTitle(metric: string): string {
   const words = metric.replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

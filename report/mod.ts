@@ -10,7 +10,6 @@ export {
   MethodResult,
   methodTitle,
   ReportData,
-  type ReportInput,
   resultName,
   Sample,
 } from "./data.ts";

@@ -33,7 +33,7 @@ function colourClass(prefix: "v" | "a", x: number | null): string[] {
 }
 
 /** The 95th percentile of |advantage|: a single outlier must not wash out all other tokens. */
-export function advantageScale(samples: readonly Sample[]): number {
+function advantageScale(samples: readonly Sample[]): number {
   const sizes = samples.flatMap((s) => s.advantages ?? []).map((a) =>
     a === null ? NaN : Math.abs(a)
   )

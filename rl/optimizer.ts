@@ -54,7 +54,7 @@ export function adamStep(
 }
 
 /** √Σ g² over every tensor, a scalar. */
-export function globalNorm(grads: NamedTensors): tf.Scalar {
+function globalNorm(grads: NamedTensors): tf.Scalar {
   return tf.addN(Object.values(grads).map((g) => g.square().sum())).sqrt() as tf.Scalar;
 }
 

@@ -64,7 +64,7 @@ export interface OreoObjectiveOptions {
 }
 
 /** The regulariser's weight in the paper. */
-export const defaultAlpha = { token: 0.01, step: 0.1, response: 0.3 } as const;
+const defaultAlpha = { token: 0.01, step: 0.1, response: 0.3 } as const;
 
 /** Parameters of a model with those that it stands on and that are not trained. */
 function wholeModel(name: string, models: Models, constants: Models): NamedTensors {

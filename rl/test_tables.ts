@@ -56,7 +56,7 @@ export function tableNetworks(tables: Tables): Networks {
 }
 
 /** Numbers that look random and are the same everywhere. */
-export function tableOf(rows: number, columns: number, scale: number): tf.Tensor2D {
+function tableOf(rows: number, columns: number, scale: number): tf.Tensor2D {
   const data = Float32Array.from({ length: rows * columns }, (_, i) => scale * Math.sin(7 * i + 1));
   return tf.tensor2d(data, [rows, columns]);
 }

@@ -37,7 +37,7 @@ interface Pending {
 export type { TrainingOptions, TrainingResult };
 
 /** A copy with buffers of its own, so that donating it leaves the original alone. */
-export function copyModels<T extends Models>(models: T): T {
+function copyModels<T extends Models>(models: T): T {
   return mapTree(models, (tensor) => tf.tidy(() => tensor.mul(1))) as unknown as T;
 }
 

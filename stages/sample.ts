@@ -21,7 +21,7 @@ import { loadLanguageModel } from "./language_model.ts";
 import { answerLimits, OpenTask, taskFields } from "./task.ts";
 
 /** How solutions are drawn; the paper's settings are the defaults. */
-export const samplingFields = {
+const samplingFields = {
   temperature: z.number().positive().default(1),
   topP: z.number().gt(0).max(1).default(0.9),
   topK: z.int().nonnegative().default(16).describe("0 keeps every token"),

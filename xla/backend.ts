@@ -433,7 +433,7 @@ function kernelKey(name: string, types: string[], attrs: Attrs): string {
   }`;
 }
 
-export function makeTensor(entry: Entry, backend: XlaBackend): tf.Tensor {
+function makeTensor(entry: Entry, backend: XlaBackend): tf.Tensor {
   const info = { dataId: entry, shape: entry.shape as number[], dtype: entry.dtype };
   return tf.engine().makeTensorFromTensorInfo(info, backend);
 }

@@ -56,7 +56,7 @@ export function bytesText(bytes: number): string {
 }
 
 /** What a program needs on each device while it runs. */
-export function planTotal(plan: MemoryPlan): number {
+function planTotal(plan: MemoryPlan): number {
   return plan.arguments + plan.outputs - plan.aliased + plan.temporary + plan.code;
 }
 

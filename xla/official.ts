@@ -30,7 +30,7 @@ export type OfficialName = keyof typeof OFFICIAL;
 const require = createRequire(import.meta.url);
 
 /** The first of a backend's packages that is installed. */
-export function installedPackage(name: OfficialName): string | undefined {
+function installedPackage(name: OfficialName): string | undefined {
   return OFFICIAL[name].packages.find((id) => {
     try {
       require.resolve(`${id}/package.json`);

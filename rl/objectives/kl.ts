@@ -13,8 +13,6 @@ import { tf } from "../../xla/mod.ts";
  */
 export type KlEstimator = "exact" | "exactReverse" | "k3";
 
-export const klEstimators: readonly KlEstimator[] = ["exact", "exactReverse", "k3"];
-
 /**
  * Σ_v p(v) (log p(v) − log q(v)) at each column.
  *

@@ -47,7 +47,7 @@ export function parseProblem(text: string): Problem {
 }
 
 /** Shares of all problems: 80 % train, 10 % validation, 10 % test. */
-export function splitOf(problem: Problem): Split {
+function splitOf(problem: Problem): Split {
   const fraction = fractionOf(problem.numbers.join("+"));
   return fraction < 0.8 ? "train" : fraction < 0.9 ? "validation" : "test";
 }

@@ -12,12 +12,12 @@ import { parseArgs } from "node:util";
 import { type BackendName, bundleSpecs } from "./bundle.ts";
 import { type Exclusion, type Run, runSpecs, type Spec } from "./specs.ts";
 
-export function readExclusions(): Exclusion[] {
+function readExclusions(): Exclusion[] {
   return JSON.parse(readFileSync(new URL("exclusions.json", import.meta.url), "utf8"));
 }
 
 /** The counts in words, and the failures before them. */
-export function describeRun(backend: string, run: Run, excluded: number): string[] {
+function describeRun(backend: string, run: Run, excluded: number): string[] {
   const count = (status: Spec["status"], list = run.specs) =>
     list.filter((spec) => spec.status === status).length;
   const withKernels = run.specs.filter((spec) => spec.kernels.length > 0);

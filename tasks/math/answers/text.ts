@@ -37,7 +37,7 @@ function chosenLetter(raw: string): string | undefined {
 }
 
 /** Whether an answer is one letter in words' clothing, as `\text{(B)}` is, and which. */
-export function choiceLetter(raw: string): string | undefined {
+function choiceLetter(raw: string): string | undefined {
   return /^(?:\\(?:text[a-z]*|mathrm|mathbf)\s*\{\s*)+\(?([A-Z])\)?\s*\}+$|^\(?([A-Z])\)?$/.exec(
     raw.trim(),
   )?.slice(1)

@@ -4,7 +4,7 @@ import { UserError } from "../../../errors.ts";
 
 const text = z.union([z.string(), z.number()]).transform(String);
 
-export const gradingCase = z.object({
+const gradingCase = z.object({
   id: z.union([z.string(), z.number()]),
   /** The right answer, or a worked solution that ends in it. */
   gold: text,
