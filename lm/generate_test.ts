@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { jit, tf, useBackend } from "../xla/mod.ts";
-import { parseConfig } from "./config.ts";
 import { Generator } from "./generate.ts";
 import type { Generation, GenerationRequest, GenerationUpdate } from "./requests.ts";
 import {
@@ -13,23 +12,16 @@ import {
 } from "./transformer.ts";
 import { Scorer } from "./score.ts";
 import { charTokenizer } from "./tokenizer.ts";
-import { maxDifference } from "./test_support.ts";
+import { maxDifference, tinyConfig } from "./test_support.ts";
 import { UserError } from "../errors.ts";
 
 await useBackend();
 
 const tokenizer = charTokenizer("0123456789+= abc\n");
-const config = parseConfig({
-  model_type: "qwen2",
+const config = tinyConfig({
   vocab_size: tokenizer.vocabSize,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
   max_position_embeddings: 256,
   initializer_range: 0.4,
-  tie_word_embeddings: true,
   eos_token_id: 1,
 });
 const params = initParams(config, 5);

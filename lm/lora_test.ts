@@ -11,18 +11,13 @@ import { findBase, initLora, loadLora, type Lora, mergeLora, saveLora, withLora 
 import { loadModel, saveModel } from "./model.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { hiddenStates, initParams, logits, type Params, tokenLogProbs } from "./transformer.ts";
-import { maxDifference, sharedFolder } from "./test_support.ts";
+import { maxDifference, sharedFolder, tinyConfig } from "./test_support.ts";
 
 await useBackend();
 
-const config = parseConfig({
+const config = tinyConfig({
   model_type: "llama",
   vocab_size: 23,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
   max_position_embeddings: 64,
   initializer_range: 0.3,
   tie_word_embeddings: false,

@@ -1,24 +1,17 @@
 import assert from "node:assert/strict";
-import { parseConfig } from "./config.ts";
 import { paddedLength, Scorer } from "./score.ts";
+import { tinyConfig } from "./test_support.ts";
 import { initParams, type Params, tokenLogProbs } from "./transformer.ts";
 import { jit, tf, useBackend } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 
 await useBackend();
 
-const config = parseConfig({
-  model_type: "qwen2",
+const config = tinyConfig({
   vocab_size: 19,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
   max_position_embeddings: 64,
   rms_norm_eps: 1e-6,
   rope_theta: 10000,
-  tie_word_embeddings: true,
 });
 
 /** Sequences of many lengths with tokens that repeat no pattern. */

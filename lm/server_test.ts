@@ -3,13 +3,12 @@ import assert from "node:assert/strict";
 import OpenAI, { APIError } from "openai";
 import { UserError } from "../errors.ts";
 import { useBackend } from "../xla/mod.ts";
-import { parseConfig } from "./config.ts";
 import { Generator } from "./generate.ts";
 import type { Model } from "./model.ts";
 import type { Generation } from "./requests.ts";
 import { RemoteGenerator } from "./remote.ts";
 import { serveModel } from "./server.ts";
-import { maxDifference } from "./test_support.ts";
+import { maxDifference, tinyConfig } from "./test_support.ts";
 import { charTokenizer, Tokenizer } from "./tokenizer.ts";
 import { initParams } from "./transformer.ts";
 
@@ -19,17 +18,10 @@ const plain = charTokenizer("abcdefghij .?").files;
 const template = "{% for m in messages %}{{ m['content'] }}{% endfor %}" +
   "{% if add_generation_prompt %}?{% endif %}";
 const tokenizer = new Tokenizer({ ...plain, "chat_template.jinja": template });
-const config = parseConfig({
-  model_type: "qwen2",
+const config = tinyConfig({
   vocab_size: tokenizer.vocabSize,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
   max_position_embeddings: 128,
   initializer_range: 0.3,
-  tie_word_embeddings: true,
   eos_token_id: 1,
 });
 const model: Model = { config, params: initParams(config, 7), tokenizer, generationConfig: {} };

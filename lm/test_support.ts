@@ -1,32 +1,35 @@
-/** What the tests of this room share: where the golden files are and how to compare. */
-import { existsSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+/** What the tests of this room share: where the golden files are, a tiny model, and how to compare. */
+import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { sharedFiles } from "../tests/shared.ts";
+import { type ModelConfig, parseConfig } from "./config.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-
-/**
- * A folder below `$SHARED` (default `../shared`). Absent: prints one line and gives undefined, so that
- * the caller skips; but where SHARED is set and the folder is not there, throws.
- */
+/** A folder of the reference data; undefined where there is none, see `sharedFiles`. */
 export function sharedFolder(path: string): string | undefined {
-  const set = Deno.env.get("SHARED");
-  const folder = resolve(root, set ?? "../shared", path);
-  if (existsSync(folder)) return folder;
-  if (set !== undefined) throw new Error(`SHARED=${set} has no ${path}`);
-  console.log(`skipped: ${path} is not beside the project (set SHARED to its parent folder)`);
-  return undefined;
+  const [first] = sharedFiles(path);
+  return first === undefined ? undefined : dirname(first);
 }
 
-/** The names of the folders below a shared folder; empty where it is absent. */
+/** The folders below a folder of the reference data; empty where there is none. */
 export function sharedCases(path: string): { name: string; folder: string }[] {
-  const folder = sharedFolder(path);
-  if (folder === undefined) return [];
-  const names = readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory()).map((entry) => entry.name).toSorted();
-  if (names.length === 0) throw new Error(`${folder} holds no cases`);
-  console.log(`${path}: ${names.join(", ")}`);
-  return names.map((name) => ({ name, folder: join(folder, name) }));
+  const files = sharedFiles(path);
+  const folders = files.filter((file) => statSync(file).isDirectory());
+  if (files.length > 0 && folders.length === 0) throw new Error(`${path} holds no cases`);
+  return folders.map((folder) => ({ name: basename(folder), folder }));
+}
+
+/** A model of two small layers with grouped-query attention; `fields` as in config.json. */
+export function tinyConfig(fields: { vocab_size: number; [field: string]: unknown }): ModelConfig {
+  return parseConfig({
+    model_type: "qwen2",
+    hidden_size: 16,
+    intermediate_size: 24,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    tie_word_embeddings: true,
+    ...fields,
+  });
 }
 
 /** The largest |a - b|; NaN where either is NaN. */

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { jit, tf, useBackend } from "../xla/mod.ts";
-import { parseConfig } from "./config.ts";
 import { targetLogProbs } from "./log_probs.ts";
 import {
   type ForwardOptions,
@@ -9,20 +8,13 @@ import {
   rmsNorm,
   tokenLogProbs,
 } from "./transformer.ts";
-import { maxDifference } from "./test_support.ts";
+import { maxDifference, tinyConfig } from "./test_support.ts";
 
 await useBackend();
 
-const config = parseConfig({
-  model_type: "qwen2",
+const config = tinyConfig({
   vocab_size: 40,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
   initializer_range: 0.3,
-  tie_word_embeddings: true,
 });
 const params = initParams(config, 1);
 const ids = tf.tensor2d([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]], undefined, "int32");

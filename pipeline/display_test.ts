@@ -88,7 +88,7 @@ Deno.test("the terminal view is redrawn in place and fits the terminal", () => {
   display.onEvent(progress(50), "r");
   display.onEvent({ type: "stage.log", stage: "a", attempt: 1, text: "hi", level: "info" }, "r");
   draw();
-  // deno-lint-ignore no-control-regex
+  // deno-lint-ignore no-control-regex -- escape characters are what is taken out
   const lines = frames.map((frame) => frame.replace(/\x1b\[K|\x1b\[J/g, "").split("\n"));
   assert.deepEqual(lines[0], ["r  0/2 stages  0:00", "▸ a     0:00", "· long", ""]);
   assert.deepEqual(lines[1], [

@@ -11,7 +11,6 @@ import {
   Generator,
   hiddenStates,
   initParams,
-  parseConfig,
   tokenLogProbs,
   VALUE_HEAD,
   values,
@@ -22,7 +21,7 @@ import type { Models } from "./gradients.ts";
 import { languageNetworks } from "./networks.ts";
 import { beamSearch } from "./search.ts";
 import { uniforms } from "./shuffle.ts";
-import { assertClose } from "./test_support.ts";
+import { assertClose, tinyConfig as config } from "./test_support.ts";
 import { oreoObjective } from "./oreo_objective.ts";
 import { objectiveGradients, upload } from "./trainer_programs.ts";
 import { trainOreo } from "./trainer_oreo.ts";
@@ -31,23 +30,6 @@ import type { Trajectory } from "./trajectory.ts";
 
 await useBackend();
 
-const config = parseConfig({
-  architectures: ["Qwen2ForCausalLM"],
-  model_type: "qwen2",
-  vocab_size: 12,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 32,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: true,
-  hidden_act: "silu",
-  initializer_range: 0.3,
-  eos_token_id: 1,
-});
 const networks = languageNetworks(config);
 const policy = initParams(config, 1);
 const value = { ...addValueHead(config, policy), [VALUE_HEAD]: tf.ones([1, 16]).mul(0.1) };

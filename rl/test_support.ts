@@ -1,8 +1,9 @@
 /**
- * What this room's tests share: where the golden files are, and comparing arrays with a tolerance
- * that names the worst element. Used by tests only.
+ * What this room's tests share: where the golden files are, a tiny transformer, and comparing arrays
+ * with a tolerance that names the worst element. Used by tests only.
  */
 import assert from "node:assert/strict";
+import { parseConfig } from "../lm/mod.ts";
 import { sharedFiles } from "../tests/shared.ts";
 import { tf } from "../xla/mod.ts";
 
@@ -13,6 +14,35 @@ export function goldenFiles(folder: string, pattern: RegExp): string[] {
 
 export function readJson<T>(path: string): T {
   return JSON.parse(Deno.readTextFileSync(path)) as T;
+}
+
+/** A transformer of two small layers over twelve tokens. */
+export const tinyConfig = parseConfig({
+  architectures: ["Qwen2ForCausalLM"],
+  model_type: "qwen2",
+  vocab_size: 12,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  hidden_act: "silu",
+  initializer_range: 0.3,
+  eos_token_id: 1,
+});
+
+/** A folder that is gone after `body`. */
+export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 }
 
 export interface Tolerance {

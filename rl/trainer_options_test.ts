@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { tf, toHost, useBackend } from "../xla/mod.ts";
-import { assertClose } from "./test_support.ts";
+import { assertClose, withFolder } from "./test_support.ts";
 import { initialTables, responses, tableNetworks, type Tables, trajectory } from "./test_tables.ts";
 import { type OreoOptions, trainOreo } from "./trainer_oreo.ts";
 import { trainDpo, trainKto } from "./trainer_preference.ts";
@@ -39,15 +39,6 @@ async function train(more: Partial<OreoOptions>) {
   });
   const host = await toHost({ policy: result.policy.table!, value: result.value.table! });
   return { ...result, trace, host: { policy: [...host.policy], value: [...host.value] } };
-}
-
-async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 const everything: Partial<OreoOptions> = {

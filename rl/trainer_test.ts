@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { tf, toHost, useBackend } from "../xla/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
-import { assertClose } from "./test_support.ts";
+import { assertClose, withFolder } from "./test_support.ts";
 import {
   initialTables,
   prefixIndex,
@@ -45,15 +45,6 @@ function start(more: Partial<OreoOptions> = {}): Promise<OreoResult> {
 async function bytesOf({ policy, value }: { policy: NamedTensors; value: NamedTensors }) {
   const host = await toHost({ policy: policy.table!, value: value.table! });
   return { policy: [...host.policy], value: [...host.value] };
-}
-
-async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 Deno.test("the same seed gives the same bytes, another seed others", async () => {

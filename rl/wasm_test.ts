@@ -1,34 +1,17 @@
 /** The fallback backend with a real, tiny transformer: what it computes is what xla computes. */
 import assert from "node:assert/strict";
-import { addValueHead, Generator, initParams, parseConfig, Scorer, VALUE_HEAD } from "../lm/mod.ts";
+import { addValueHead, Generator, initParams, Scorer, VALUE_HEAD } from "../lm/mod.ts";
 import { jit, tf, toHost, useBackend } from "../xla/mod.ts";
 import { collate } from "./batches.ts";
 import type { Models } from "./gradients.ts";
 import { languageNetworks } from "./networks.ts";
-import { assertClose } from "./test_support.ts";
+import { assertClose, tinyConfig as config } from "./test_support.ts";
 import { type BatchTensors, objectiveGradients, upload } from "./trainer_programs.ts";
 import { oreoObjective } from "./oreo_objective.ts";
 import { trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
 import type { Trajectory } from "./trajectory.ts";
 
-const config = parseConfig({
-  architectures: ["Qwen2ForCausalLM"],
-  model_type: "qwen2",
-  vocab_size: 12,
-  hidden_size: 16,
-  intermediate_size: 24,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 32,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  tie_word_embeddings: true,
-  hidden_act: "silu",
-  initializer_range: 0.3,
-  eos_token_id: 1,
-});
 const networks = languageNetworks(config);
 
 const trajectories: Trajectory[] = [[2, 3, 4, 1], [5, 6, 1], [7, 8, 9, 10, 11, 1]].map(
