@@ -24,7 +24,26 @@ const RULES: readonly PanelRule[] = [
     title: "Mean V of right and wrong solutions",
     series: { value_correct: "right", value_wrong: "wrong" },
   },
-  { title: "Calibration error of V", series: { value_calibration: "error" } },
+  {
+    title: "Errors of V",
+    series: {
+      value_calibration_error: "calibration",
+      value_bias: "bias",
+      value_brier: "Brier score",
+    },
+  },
+  {
+    title: "Advantage of an action",
+    series: { advantage_implicit: "implicit", advantage_explicit: "explicit" },
+  },
+  {
+    title: "Correlation of implicit and explicit advantage",
+    series: { advantage_correlation: "correlation" },
+  },
+  {
+    title: "Log-ratio of right and wrong solutions",
+    series: { right_log_ratio: "right", wrong_log_ratio: "wrong" },
+  },
   { title: "Accuracy", series: { accuracy: "accuracy" } },
   {
     title: "Gradient norm",
@@ -41,6 +60,10 @@ const RULES: readonly PanelRule[] = [
     detail: true,
   },
   { title: "Tokens per second", series: { tokens_per_second: "tokens" }, detail: true },
+  { title: "Sequences per second", series: { sequences_per_second: "sequences" }, detail: true },
+  { title: "TFLOP per second", series: { tflops_per_second: "TFLOP/s" }, detail: true },
+  { title: "Share of the device's peak", series: { mfu: "share" }, detail: true },
+  { title: "Memory in GiB", series: { memory_gib: "memory" }, detail: true },
   { title: "Share of padding", series: { padding: "padding" }, detail: true },
 ];
 
@@ -52,22 +75,32 @@ export interface Panel {
   detail: boolean;
 }
 
-/** The panels of the given curves of one stage: listed ones in their order, then the others. */
+/** Prefixes of metrics that training gives, and what stands behind a panel's title or in its legend. */
+const PHASES = { "": "", "value_first/": ", V alone first" };
+const DATA = { "": "", "held_out/": ", held out" };
+
+/**
+ * The panels of the given curves of one stage: listed ones in their order, then the others. What was
+ * measured on held-out data stands beside the same of the training data.
+ */
 export function panelsOf(stage: string, curves: readonly Curve[]): Panel[] {
   const left = new Map(
     curves.filter((c) => c.stage === stage && c.points.length > 0).map((c) => [c.metric, c]),
   );
   const panels: Panel[] = [];
-  for (const { title, series, detail = false } of RULES) {
-    const present = Object.entries(series).filter(([metric]) => left.has(metric));
-    if (present.length === 0) continue;
-    panels.push({
-      stage,
-      title,
-      series: present.map(([metric, label]) => ({ label, points: left.get(metric)!.points })),
-      detail,
-    });
-    for (const [metric] of present) left.delete(metric);
+  for (const [phase, ofPhase] of Object.entries(PHASES)) {
+    for (const { title, series, detail = false } of RULES) {
+      const present = Object.entries(series).flatMap(([metric, label]) =>
+        Object.entries(DATA).flatMap(([data, ofData]) => {
+          const curve = left.get(`${phase}${data}${metric}`);
+          if (curve === undefined) return [];
+          left.delete(curve.metric);
+          return [{ label: `${label}${ofData}`, points: curve.points }];
+        })
+      );
+      if (present.length === 0) continue;
+      panels.push({ stage, title: `${title}${ofPhase}`, series: present, detail });
+    }
   }
   for (const [metric, { points }] of left) {
     panels.push({

@@ -33,3 +33,19 @@ Deno.test("metrics that belong together share a panel, in reading order", () => 
 Deno.test("panels hold one stage's curves, and none without points", () => {
   assert.deepEqual(panelsOf("sft", [curve("loss"), { ...curve("kl", "sft"), points: [] }]), []);
 });
+
+Deno.test("held-out data share a panel with training, a first phase of V alone has its own", () => {
+  const panels = panelsOf(
+    "oreo",
+    [
+      "value_first/value_loss",
+      "held_out/value_loss",
+      "value_loss",
+      "value_first/held_out/value_loss",
+    ].map((metric) => curve(metric)),
+  );
+  assert.deepEqual(panels.map((p) => [p.title, p.series.map((s) => s.label)]), [
+    ["Value loss", ["loss", "loss, held out"]],
+    ["Value loss, V alone first", ["loss", "loss, held out"]],
+  ]);
+});
