@@ -20,6 +20,7 @@ export const report = defineStage({
   module: import.meta.url,
   params: z.object({
     workflow: z.string(),
+    seed: z.int().optional(),
     settings: z.record(z.string(), z.json()).default({}),
     notes: z.array(z.string()).default([]),
   }),
@@ -34,6 +35,9 @@ export const report = defineStage({
     );
     const data = ReportData.parse({
       workflow: params.workflow,
+      // What a run has beside its seed (id, times, machine) is in the journal: an artifact holds what can
+      // be reproduced.
+      run: params.seed === undefined ? {} : { seed: params.seed },
       settings: params.settings,
       notes: params.notes,
       methods: evaluations.flatMap(({ results }) => results),

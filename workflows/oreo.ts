@@ -175,9 +175,9 @@ export function buildIterations(
     ({ policy, value } = oreo.outputs);
   }
 
-  const settings = JSON.parse(JSON.stringify({ task, ...params, seed: w.seed }));
+  const settings = JSON.parse(JSON.stringify({ task, ...params }));
   const page = w.stage("report", report, {
-    params: { workflow, settings },
+    params: { workflow, seed: w.seed, settings },
     inputs: { evaluations, curves: trained },
   });
   w.output(".", page.outputs.report);
