@@ -3,7 +3,7 @@
  * of entities, texts, `+`, `or`, `and`, `not`, `a if b else c`, brackets. Nothing else is understood,
  * and nothing is ever run.
  */
-import { GrammarProblem } from "./symbols.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
 
 /** What expressions know of an entity. */
 export interface Entity {

@@ -3,9 +3,10 @@
  * conditions. Parsed rules are shared between the games that have them in common.
  */
 import { UserError } from "../../errors.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
 import { parseQuery, type Query } from "./query.ts";
 import { quoted, Source } from "./source.ts";
-import { GrammarProblem, parseSymbols, type Symbol } from "./symbols.ts";
+import { parseSymbols, type Symbol } from "./symbols.ts";
 
 export interface Rule {
   /** The rule applies where this has an answer. */

@@ -3,7 +3,7 @@
  * `atlocation(a:agent, l:location) & not_inreceptacle(o:object, r:receptacle)`. Different variables
  * stand for different entities; a `not_` fact exists only once an action has made its opposite false.
  */
-import { GrammarProblem } from "./symbols.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
 
 export interface Placeholder {
   readonly name: string;

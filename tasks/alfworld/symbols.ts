@@ -6,13 +6,6 @@
 import { type Expression, parseExpression } from "./expression.ts";
 import { parseQuery, type Query } from "./query.ts";
 
-/** Raised where a piece of grammar is malformed; the caller knows the file and the line. */
-export class GrammarProblem extends Error {
-  constructor(readonly expected: string, readonly found: string) {
-    super(`expected ${expected}, found ${found}`);
-  }
-}
-
 /** What stands in braces: an expression or a rule, once or for every answer to a query. */
 export interface Choice {
   readonly kind: "choice";

@@ -7,7 +7,8 @@ import { asText, type Entity } from "./expression.ts";
 import { type Grammar, grammarFault } from "./grammar.ts";
 import type { Grounding } from "./ground.ts";
 import type { Query } from "./query.ts";
-import { type Choice, GrammarProblem, type Symbol } from "./symbols.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
+import type { Choice, Symbol } from "./symbols.ts";
 
 /** Variables in force, the latest first. */
 export interface Context {
