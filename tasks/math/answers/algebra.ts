@@ -5,7 +5,8 @@
  */
 import { Worker } from "node:worker_threads";
 import { children, type Node, some, symbolsIn } from "./node.ts";
-import { difference, isDecisive, normalForm, rationalOf } from "./normal_form.ts";
+import { normalForm } from "./normal_form.ts";
+import { difference, isDecisive, rationalOf } from "./quotient.ts";
 import { evaluate, point, realValue } from "./numeric.ts";
 import { attempt, Unknown } from "./polynomial.ts";
 import { isTerminating, toNumber } from "./rational.ts";

@@ -2,7 +2,8 @@
 import type { Verdict } from "./algebra.ts";
 import type { Of, RelationOperator } from "./node.ts";
 import { symbolsIn } from "./node.ts";
-import { difference, normalForm, proportion } from "./normal_form.ts";
+import { normalForm } from "./normal_form.ts";
+import { difference, proportion } from "./quotient.ts";
 import { attempt, type Polynomial } from "./polynomial.ts";
 
 const mirrored: Readonly<Record<RelationOperator, RelationOperator>> = {
