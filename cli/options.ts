@@ -1,5 +1,6 @@
 /** What the commands' options have in common. */
-import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
+import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import type { PackedType, ParamsType } from "../lm/mod.ts";
 
 /** @throws InvalidArgumentError where the text is no whole number, 0 or more */
 export function wholeNumber(text: string): number {
@@ -53,3 +54,15 @@ export const modelOptions = {
   ],
   adapter: ["--adapter <path>", "LoRA adapter as PEFT saves it, merged into the model"],
 } as const;
+
+/** What a model's weights are kept and multiplied as. */
+export function dtype<const T extends string>(choices: readonly T[]) {
+  const text = choices.includes("int8" as T)
+    ? "weights as float32, bfloat16 (half the memory) or int8 (fastest on a CPU, rounded)"
+    : "weights as float32 or bfloat16 (half the memory)";
+  return new Option("--dtype <type>", text).choices(choices).default("float32" as T);
+}
+
+/** What to load weights as that will be used as `dtype`: int8 is made of what was loaded. */
+export const storedType = (dtype: PackedType): ParamsType =>
+  dtype === "float32" ? "float32" : "bfloat16";

@@ -1,9 +1,9 @@
 /** `serve`: a model behind an OpenAI-compatible API, for any client to try. */
 import { basename, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { loadModel, serveModel } from "../lm/mod.ts";
+import { loadModel, packedTypes, serveModel } from "../lm/mod.ts";
 import { chooseEngine, startEngine } from "../stages/mod.ts";
-import { backend, modelOptions, plainCommand, wholeNumber } from "./options.ts";
+import { backend, dtype, modelOptions, plainCommand, storedType, wholeNumber } from "./options.ts";
 
 /** The command. */
 export function serveCommand() {
@@ -13,6 +13,7 @@ export function serveCommand() {
     .option("--name <name>", "what clients call the model (default: the last part of its path)")
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <number>", "port to listen on; 0 takes a free one", wholeNumber, 8000)
+    .addOption(dtype(packedTypes))
     .option("--slots <number>", "sequences decoded side by side", wholeNumber, 8)
     .option("--max-length <number>", "most tokens of prompt and answer together", wholeNumber)
     .option(
@@ -20,7 +21,7 @@ export function serveCommand() {
       "clients must send it (default: OREO_API_KEY; needed beyond this machine)",
     )
     .option(...backend);
-  return command.action(async ({ model: path, adapter, name, host, port, ...options }) => {
+  return command.action(async ({ model: path, adapter, name, host, port, dtype, ...options }) => {
     const apiKey = options.apiKey ?? (Deno.env.get("OREO_API_KEY") || undefined);
     if (!/^(127\.[\d.]+|::1|localhost)$/.test(host) && apiKey === undefined) {
       throw new UserError(
@@ -30,7 +31,10 @@ export function serveCommand() {
     }
     chooseEngine(options.backend);
     await startEngine((text) => console.error(text));
-    const model = await loadModel(path, adapter === undefined ? {} : { adapter });
+    const model = await loadModel(path, {
+      dtype: storedType(dtype),
+      ...(adapter === undefined ? {} : { adapter }),
+    });
     const { maxPositions } = model.config;
     if (options.maxLength !== undefined && options.maxLength > maxPositions) {
       throw new UserError(
@@ -42,6 +46,7 @@ export function serveCommand() {
     using served = serveModel(model, {
       name: known,
       slots: options.slots,
+      dtype,
       ...(options.maxLength === undefined ? {} : { maxLength: options.maxLength }),
       ...(apiKey === undefined ? {} : { apiKey }),
     });

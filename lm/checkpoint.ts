@@ -4,10 +4,11 @@
  */
 import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { tf } from "../xla/mod.ts";
+import { fromBfloat16, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { architectureName, type ModelConfig, parameterShapes, type WeightType } from "./config.ts";
-import { bytesPerElement, SafetensorsFolder } from "./safetensors.ts";
+import { float32ToBfloat16 } from "./floats.ts";
+import { bytesPerElement, ReadRoom, SafetensorsFolder } from "./safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 import { GgufFile } from "./gguf.ts";
 import { type Params, VALUE_HEAD } from "./transformer.ts";
@@ -17,19 +18,26 @@ interface WeightSource {
   names(): string[];
   entry(name: string): { readonly shape: readonly number[]; readonly file: string } | undefined;
   float32(name: string): Promise<Float32Array>;
+  /** Its bits, in `room` if it likes; absent where only float32 is to be had. */
+  bfloat16?(name: string, room: ReadRoom): Promise<Uint16Array<ArrayBuffer>>;
 }
+
+/** What parameters are kept as on the device. */
+export type ParamsType = "float32" | "bfloat16";
 
 /** Buffers that some exporters store although they follow from the configuration. */
 const redundant = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$|\.attention\.masked_bias$/;
 
 /**
- * The parameters of the model that `config` describes, as float32 tensors.
+ * The parameters of the model that `config` describes. As bfloat16 each is on the device before the next
+ * is read, and all are read into the same memory.
  * @throws UserError naming file, tensor, expected and found where the weights do not fit the config.
  */
 async function loadParams(
   config: ModelConfig,
   source: WeightSource,
   where: string,
+  dtype: ParamsType,
 ): Promise<Params> {
   const expected = expectedShapes(config, source);
   for (const [name, shape] of expected) {
@@ -55,14 +63,21 @@ async function loadParams(
   }
   const params: Params = {};
   try {
+    const room = new ReadRoom();
     for (const [name, shape] of expected) {
-      params[name] = tf.tensor(await source.float32(name), shape, "float32");
+      params[name] = dtype === "float32"
+        ? tf.tensor(await source.float32(name), shape, "float32")
+        : fromBfloat16(await bits(source, name, room), shape);
     }
   } catch (error) {
     tf.dispose(params);
     throw error;
   }
   return params;
+}
+
+async function bits(source: WeightSource, name: string, room: ReadRoom) {
+  return await source.bfloat16?.(name, room) ?? float32ToBfloat16(await source.float32(name));
 }
 
 /** The config's shapes; a value model has a head more and may lack the output embedding. */
@@ -106,13 +121,17 @@ export async function findModel(path: string): Promise<ModelFiles> {
 }
 
 /** Loads the weights found by {@link findModel}. */
-export async function loadWeights(config: ModelConfig, files: ModelFiles): Promise<Params> {
+export async function loadWeights(
+  config: ModelConfig,
+  files: ModelFiles,
+  dtype: ParamsType = "float32",
+): Promise<Params> {
   if (files.kind === "gguf") {
     await using source = await GgufFile.open(files.file);
-    return await loadParams(config, source.asHuggingFace(config), files.file);
+    return await loadParams(config, source.asHuggingFace(config), files.file, dtype);
   }
   await using source = await SafetensorsFolder.open(files.folder);
-  return await loadParams(config, source, files.folder);
+  return await loadParams(config, source, files.folder, dtype);
 }
 
 const storedAs = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;

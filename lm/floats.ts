@@ -34,7 +34,7 @@ export function bfloat16ToFloat32(brain: Uint16Array): Float32Array {
 }
 
 /** float32 to bfloat16, rounded to nearest even; NaN stays NaN. */
-export function float32ToBfloat16(values: Float32Array): Uint16Array {
+export function float32ToBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const out = new Uint16Array(values.length);
   for (let i = 0; i < out.length; i++) {

@@ -5,9 +5,9 @@
  * The host only schedules: it draws each slot's uniform numbers from the request's seed and collects
  * what came back.
  */
-import { random, tf } from "../xla/mod.ts";
+import { isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
-import type { PackedModel } from "./inference.ts";
+import type { PackedModel, PackedType } from "./packed.ts";
 import { type Caches, emptyCaches, type Pair, programsFor, type StepInputs } from "./programs.ts";
 import {
   type Generation,
@@ -18,6 +18,7 @@ import {
 } from "./requests.ts";
 import { GREEDY, type SamplingKind } from "./sampling.ts";
 import { paddedLength } from "./score.ts";
+import { parameter } from "./transformer.ts";
 import { bucket, type Call, type Job, SlotState, StopSets } from "./slots.ts";
 
 export interface GeneratorOptions {
@@ -29,6 +30,12 @@ export interface GeneratorOptions {
   readonly tokensPerDispatch?: number;
   /** A model with a value head that reads every prefix. */
   readonly valueModel?: GeneratorModel;
+  /**
+   * What weights are kept as and multiplied in. "int8" rounds weights and activations to 8 bits: fastest
+   * on a CPU, and log-probabilities are then those of the rounded model. Default: bfloat16 where the
+   * parameters are (see `loadModel`), else float32.
+   */
+  readonly dtype?: PackedType;
   /**
    * Requests keep coming while others run, as in a server: the cache is laid out for the longest that
    * may come instead of the longest that is there.
@@ -76,7 +83,8 @@ export class Generator implements Disposable {
   #longest = 0;
 
   /**
-   * Copies the weights into decoding order; later changes of `params` are not seen.
+   * Takes the weights over for decoding: in float32 copies, which later changes of `params` do not reach;
+   * else partly `params` themselves, which must then not be donated while the generator is there.
    * @throws UserError where the sizes do not fit the models.
    */
   constructor(model: GeneratorModel, options: GeneratorOptions = {}) {
@@ -91,7 +99,9 @@ export class Generator implements Disposable {
     this.#stopSets = new StopSets(model.config.vocabSize);
     const value = options.valueModel;
     this.#hasValues = value !== undefined;
+    const stored = isBfloat16(parameter(model.params, "model.embed_tokens.weight"));
     this.#programs = programsFor(model.config, value?.config, {
+      weights: options.dtype ?? (stored ? "bfloat16" : "float32"),
       slots: this.slots,
       tokensPerDispatch: this.tokensPerDispatch,
     });

@@ -8,9 +8,8 @@
  * each slot's sequence is. A slot's sequence ends at the newest column; how far back it reaches is its
  * length, and everything older is masked.
  */
-import { dynamicSlice, dynamicUpdateSlice, tf, whileLoop } from "../xla/mod.ts";
+import { asType, dynamicSlice, dynamicUpdateSlice, tf, whileLoop } from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
-import { mergedWeight } from "./lora.ts";
 import {
   causalBias,
   HIDDEN_SCORE,
@@ -19,43 +18,8 @@ import {
   rotaryTables,
   rotate,
 } from "./positions.ts";
-import {
-  addResidual,
-  outputEmbedding,
-  parameter,
-  type Params,
-  rmsNorm,
-  scaledForLogits,
-  swiGlu,
-  VALUE_HEAD,
-} from "./transformer.ts";
-
-type PackedLinear = {
-  /** [in, out] */
-  weight: tf.Tensor2D;
-  /** [out], absent where the architecture has none. */
-  bias: tf.Tensor[];
-};
-
-type PackedLayer = {
-  attentionNorm: tf.Tensor1D;
-  queryKeyValue: PackedLinear;
-  /** Query and key norms, where the architecture has them. */
-  headNorms: tf.Tensor1D[];
-  output: PackedLinear;
-  feedForwardNorm: tf.Tensor1D;
-  gateUp: PackedLinear;
-  down: PackedLinear;
-};
-
-/** A model's weights arranged for decoding; a pytree for `jit`. */
-export type PackedModel = {
-  embedding: tf.Tensor2D;
-  layers: PackedLayer[];
-  finalNorm: tf.Tensor1D;
-  /** [hidden, vocabulary], or [hidden, 1] of a value model. */
-  head: tf.Tensor2D;
-};
+import { headProduct, type PackedModel, products } from "./packed.ts";
+import { addResidual, rmsNorm, scaledForLogits, swiGlu } from "./transformer.ts";
 
 /** A layer's cache. Keys lie transposed: the product with a few queries is then 2.5 times faster. */
 export type LayerCache = {
@@ -64,64 +28,6 @@ export type LayerCache = {
   /** [slots, kvHeads, maxLength, headDim] */
   values: tf.Tensor4D;
 };
-
-/** Packs parameters; the tensors are new and the caller's. Run it under `jit` or `tidy`. */
-export function packModel(
-  config: ModelConfig,
-  params: Params,
-  head: "logits" | "value",
-): PackedModel {
-  const pack = (names: string[], bias: boolean): PackedLinear => ({
-    weight: tf.transpose(
-      tf.concat2d(names.map((name) => mergedWeight(params, name, config.lora)), 0),
-    ),
-    bias: bias ? [tf.concat1d(names.map((name) => parameter(params, `${name}.bias`)))] : [],
-  });
-  const copy = (name: string) => tf.clone(parameter<tf.Rank.R1>(params, name));
-  const layers = Array.from({ length: config.numLayers }, (_, i): PackedLayer => {
-    const layer = `model.layers.${i}`;
-    const attention = `${layer}.self_attn`;
-    return {
-      attentionNorm: copy(`${layer}.input_layernorm.weight`),
-      queryKeyValue: pack(
-        ["q", "k", "v"].map((part) => `${attention}.${part}_proj`),
-        config.queryKeyValueBias,
-      ),
-      headNorms: config.queryKeyNorm
-        ? [copy(`${attention}.q_norm.weight`), copy(`${attention}.k_norm.weight`)]
-        : [],
-      output: pack([`${attention}.o_proj`], config.attentionOutputBias),
-      feedForwardNorm: copy(`${layer}.post_attention_layernorm.weight`),
-      gateUp: pack([`${layer}.mlp.gate_proj`, `${layer}.mlp.up_proj`], config.mlpBias),
-      down: pack([`${layer}.mlp.down_proj`], config.mlpBias),
-    };
-  });
-  return {
-    embedding: tf.clone(parameter<tf.Rank.R2>(params, "model.embed_tokens.weight")),
-    layers,
-    finalNorm: copy("model.norm.weight"),
-    head: tf.transpose(
-      head === "value"
-        ? parameter<tf.Rank.R2>(params, VALUE_HEAD)
-        : outputEmbedding(config, params),
-    ),
-  };
-}
-
-function linear(x: tf.Tensor2D, { weight, bias }: PackedLinear): tf.Tensor2D {
-  const product: tf.Tensor2D = tf.matMul(x, weight);
-  return bias.length === 0 ? product : tf.add(product, bias[0]!);
-}
-
-/** Splits the last axis into parts of the given sizes. */
-function splitColumns(x: tf.Tensor2D, sizes: number[]): tf.Tensor2D[] {
-  let at = 0;
-  return sizes.map((size) => {
-    const part = tf.slice(x, [0, at], [x.shape[0], size]);
-    at += size;
-    return part;
-  });
-}
 
 /** What a layer's attention gets: [rows, heads, headDim], rotated where positions matter. */
 interface Heads {
@@ -143,14 +49,17 @@ function runLayers(
 ): tf.Tensor2D {
   const { numHeads, numKeyValueHeads: kvHeads, headDim, rmsNormEps: eps } = config;
   const rows = ids.shape[0];
-  const embedded = tf.gather(model.embedding, ids);
+  const embedded = asType(tf.gather(model.embedding, ids), "float32") as tf.Tensor2D;
   let stream: tf.Tensor2D = config.embeddingScale === 1
     ? embedded
     : tf.mul(embedded, config.embeddingScale);
   for (const [i, layer] of model.layers.entries()) {
-    const projected = linear(rmsNorm(stream, layer.attentionNorm, eps), layer.queryKeyValue);
     const widths = [numHeads, kvHeads, kvHeads].map((count) => count * headDim);
-    const [q, k, v] = splitColumns(projected, widths) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
+    const [q, k, v] = products(
+      rmsNorm(stream, layer.attentionNorm, eps),
+      layer.queryKeyValue,
+      widths,
+    ) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
     const heads = (x: tf.Tensor2D, count: number, norm?: tf.Tensor1D): tf.Tensor3D => {
       const split = tf.reshape<tf.Rank.R3>(x, [rows, count, headDim]);
       return norm === undefined ? split : rmsNorm(split, norm, eps);
@@ -160,11 +69,13 @@ function runLayers(
       key: rotate(heads(k, kvHeads, layer.headNorms[1]), tables.key),
       value: heads(v, kvHeads),
     });
-    stream = addResidual(config, stream, linear(mixed, layer.output));
-    const gateUp = linear(rmsNorm(stream, layer.feedForwardNorm, eps), layer.gateUp);
+    const attended = products(mixed, layer.output, [config.hiddenSize])[0]!;
+    stream = addResidual(config, stream, attended);
     const half = config.intermediateSize;
-    const [gate, up] = splitColumns(gateUp, [half, half]) as [tf.Tensor2D, tf.Tensor2D];
-    stream = addResidual(config, stream, linear(swiGlu(gate, up), layer.down));
+    const normed = rmsNorm(stream, layer.feedForwardNorm, eps);
+    const [gate, up] = products(normed, layer.gateUp, [half, half]) as [tf.Tensor2D, tf.Tensor2D];
+    const fed = products(swiGlu(gate, up), layer.down, [config.hiddenSize])[0]!;
+    stream = addResidual(config, stream, fed);
   }
   return stream;
 }
@@ -285,12 +196,12 @@ export function headLogits(
   model: PackedModel,
   hidden: tf.Tensor2D,
 ): tf.Tensor2D {
-  return tf.matMul(scaledForLogits(config, hidden), model.head);
+  return headProduct(scaledForLogits(config, hidden), model);
 }
 
 /** The value of each slot's prefix, [slots]. */
 export function headValues(model: PackedModel, hidden: tf.Tensor2D): tf.Tensor1D {
-  return tf.reshape(tf.matMul(hidden, model.head), [hidden.shape[0]]);
+  return tf.reshape(headProduct(hidden, model), [hidden.shape[0]]);
 }
 
 /**

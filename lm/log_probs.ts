@@ -3,10 +3,16 @@
  * Where rows × vocabulary is large the logits are made a chunk of rows at a time, forward and backward,
  * so that they never exist all at once.
  */
-import { dynamicSlice, scan, tf } from "../xla/mod.ts";
+import { asType, dynamicSlice, isBfloat16, scan, tf } from "../xla/mod.ts";
 
 /** Above this many logits (64 MiB of float32) rows are taken in chunks. */
 const MAX_LOGITS = 1 << 24;
+
+/** `h · wᵀ` in float32; where the weights are bfloat16 they are multiplied as such. */
+export function logitsOf(h: tf.Tensor, w: tf.Tensor): tf.Tensor2D {
+  if (!isBfloat16(w)) return tf.matMul(h, w, false, true) as tf.Tensor2D;
+  return asType(tf.matMul(asType(h, "bfloat16"), w, false, true), "float32") as tf.Tensor2D;
+}
 
 /** `log softmax(logits)[token]` of each row with the log-sum-exp that normalises it. */
 function gathered(logits: tf.Tensor2D, targets: tf.Tensor): { value: tf.Tensor; lse: tf.Tensor2D } {
@@ -54,7 +60,7 @@ export function targetLogProbs(
 function whole(hidden: tf.Tensor2D, weight: tf.Tensor2D, targets: tf.Tensor1D): tf.Tensor1D {
   const run = tf.customGrad((...inputs) => {
     const [h, w, save] = inputs as unknown as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];
-    const logits = tf.matMul(h, w, false, true) as tf.Tensor2D;
+    const logits = logitsOf(h, w);
     const { value, lse } = gathered(logits, targets);
     save([h, w, logits, lse, targets]);
     return {
@@ -92,7 +98,7 @@ function chunked(
     const tokens = padded(targets);
     const [, columns] = scan(
       (carry: tf.Tensor, i) => {
-        const logits = tf.matMul(part(states, i), w, false, true) as tf.Tensor2D;
+        const logits = logitsOf(part(states, i), w);
         return [tf.clone(carry), gathered(logits, part(tokens, i)).value];
       },
       tf.scalar(0) as tf.Tensor,
@@ -109,7 +115,7 @@ function chunked(
         const [dWeight, dHidden] = scan(
           (carry: tf.Tensor, i) => {
             const piece = part(states, i);
-            const logits = tf.matMul(piece, w, false, true) as tf.Tensor2D;
+            const logits = logitsOf(piece, w);
             const target = part(tokens, i);
             const { lse } = gathered(logits, target);
             const slope = logitGradient(logits, lse, target, part(slopes, i));

@@ -8,7 +8,7 @@
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { random, tf } from "../xla/mod.ts";
+import { asType, isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parameterShapes } from "./config.ts";
 import { readJson } from "./json.ts";
@@ -249,7 +249,7 @@ export function mergeLora(base: Params, lora: Lora): Params {
   return merged;
 }
 
-/** `W + scale * B A` [out, in], or W's own tensor where nothing adapts it. */
+/** `W + scale * B A` [out, in] in W's type, or W's own tensor where nothing adapts it. */
 export function mergedWeight(
   params: Params,
   module: string,
@@ -261,7 +261,10 @@ export function mergedWeight(
   if (scaling === undefined || a === undefined) return weight;
   const b = params[`${module}.lora_B.weight`] as tf.Tensor2D;
   const { scale } = loraScale(scaling, module);
-  return tf.tidy(() => tf.add(weight, tf.mul(tf.matMul(b, a), scale)));
+  return tf.tidy(() => {
+    const merged: tf.Tensor2D = tf.add(weight, tf.mul(tf.matMul(b, a), scale));
+    return isBfloat16(weight) ? asType(merged, "bfloat16") : merged;
+  });
 }
 
 /** The base model's files beside an adapter: as its configuration names them, or relative to it. */

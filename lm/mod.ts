@@ -23,6 +23,8 @@ export {
   type Model,
   saveModel,
 } from "./model.ts";
+export type { ParamsType } from "./checkpoint.ts";
+export { type PackedType, packedTypes } from "./packed.ts";
 export { type HubOptions, modelPath } from "./hub.ts";
 export {
   initLora,

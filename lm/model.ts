@@ -5,7 +5,13 @@ import { join } from "node:path";
 import { z } from "zod";
 import { tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
-import { findModel, loadWeights, type ModelFiles, saveWeights } from "./checkpoint.ts";
+import {
+  findModel,
+  loadWeights,
+  type ModelFiles,
+  type ParamsType,
+  saveWeights,
+} from "./checkpoint.ts";
 import { type ModelConfig, parseConfig, type WeightType } from "./config.ts";
 import { GgufFile } from "./gguf.ts";
 import { ggufConfig, ggufTokenizer } from "./gguf_metadata.ts";
@@ -45,6 +51,11 @@ export interface LoadOptions {
   readonly adapter?: string;
   /** False leaves `params` empty: configuration and tokenizer only. Default true. */
   readonly weights?: boolean;
+  /**
+   * What the weights are kept as on the device, whatever they are in the file. bfloat16 takes half the
+   * memory and is for inference: a trainer wants float32. Default float32.
+   */
+  readonly dtype?: ParamsType;
   /** Where `org/name` is looked for. */
   readonly hub?: HubOptions;
 }
@@ -53,7 +64,7 @@ export interface LoadOptions {
  * Loads a model from a Hugging Face folder, a `.gguf` file, a folder with `config.json`,
  * `tokenizer.json` and one `.gguf`, a LoRA adapter's folder (its base is loaded and the adapter
  * merged), or by the name of one of these on the hub, `org/name` or `org/name@revision`. Weights become
- * float32 tensors on the active backend.
+ * tensors on the active backend.
  * @throws UserError naming the file and what is wrong with it.
  */
 export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
@@ -74,7 +85,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const generationConfig = files.folder === undefined
     ? {}
     : await loadGenerationConfig(files.folder);
-  const base = options.weights === false ? {} : await loadWeights(config, files);
+  const base = options.weights === false ? {} : await loadWeights(config, files, options.dtype);
   const params = options.adapter === undefined || options.weights === false
     ? base
     : await adapted(config, base, await modelPath(options.adapter, options.hub));

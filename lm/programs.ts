@@ -9,11 +9,10 @@ import {
   headLogits,
   headValues,
   type LayerCache,
-  type PackedModel,
-  packModel,
   placeInRing,
   prefill,
 } from "./inference.ts";
+import { type PackedModel, type PackedType, packModel } from "./packed.ts";
 import { int } from "./positions.ts";
 import { chooseTokens, type SamplingKind } from "./sampling.ts";
 import type { Params } from "./transformer.ts";
@@ -29,6 +28,7 @@ export type Caches = Pair<LayerCache[]>;
 export interface GeneratorShape {
   readonly policy: ModelConfig;
   readonly value: ModelConfig | undefined;
+  readonly weights: PackedType;
   readonly slots: number;
   readonly tokensPerDispatch: number;
 }
@@ -215,12 +215,17 @@ function decodeLoop(
 const MEMORY_HINT = "fewer slots, a smaller maxNewTokens, or shorter prompts";
 
 function makePrograms(shape: GeneratorShape) {
-  const pack = jit((params: Pair<Params>): Pair<PackedModel> => {
-    const policy = packModel(shape.policy, params.policy, "logits");
+  const packing = (params: Pair<Params>): Pair<PackedModel> => {
+    const policy = packModel(shape.policy, params.policy, "logits", shape.weights);
     return shape.value === undefined
       ? { policy }
-      : { policy, value: packModel(shape.value, params.value!, "value") };
-  }, { name: "pack" });
+      : { policy, value: packModel(shape.value, params.value!, "value", shape.weights) };
+  };
+  // A compiled function would copy what is to stay where it is.
+  const pack = shape.weights === "float32"
+    ? jit(packing, { name: "pack" })
+    : (params: Pair<Params>) =>
+      tf.tidy(() => packing(params) as tf.TensorContainer) as Pair<PackedModel>;
 
   const prefillProgram = jit(
     (
@@ -337,7 +342,7 @@ const known = new Map<string, ReturnType<typeof makePrograms>>();
 export function programsFor(
   policy: ModelConfig,
   value: ModelConfig | undefined,
-  sizes: { slots: number; tokensPerDispatch: number },
+  sizes: { slots: number; tokensPerDispatch: number; weights: PackedType },
 ): ReturnType<typeof makePrograms> {
   const plain = (config: ModelConfig | undefined) => config && { ...config, raw: undefined };
   const key = JSON.stringify([plain(policy), plain(value), sizes]);

@@ -11,7 +11,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { readJson } from "./json.ts";
-import { bfloat16ToFloat32, float16ToFloat32 } from "./floats.ts";
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16 } from "./floats.ts";
 
 export const bytesPerElement = {
   F64: 8,
@@ -49,6 +49,17 @@ const headerEntry = z.strictObject({
   data_offsets: z.tuple([z.number().int().nonnegative(), z.number().int().nonnegative()]),
 });
 
+/** Memory that tensors are read into one after the other, as large as the largest so far. */
+export class ReadRoom {
+  #buffer = new ArrayBuffer(0);
+
+  /** Room for so many bytes, which the next call gives away again. */
+  take(length: number): Uint8Array<ArrayBuffer> {
+    if (this.#buffer.byteLength < length) this.#buffer = new ArrayBuffer(length);
+    return new Uint8Array(this.#buffer, 0, length);
+  }
+}
+
 /** One open safetensors file. Close it, or use `await using`. */
 export class SafetensorsFile implements AsyncDisposable {
   private constructor(
@@ -78,9 +89,18 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /** The bytes of one tensor, little-endian and row-major, as they stand in the file. */
-  async bytes(name: string): Promise<Uint8Array> {
-    const entry = this.#entry(name);
-    return await readExactly(this.path, this.handle, entry.begin, entry.end - entry.begin);
+  async bytes(name: string, room?: ReadRoom): Promise<Uint8Array<ArrayBuffer>> {
+    const { begin, end } = this.#entry(name);
+    const into = room?.take(end - begin) ?? new Uint8Array(end - begin);
+    await readInto(this.path, this.handle, begin, into);
+    return into;
+  }
+
+  /** One tensor as the bits of bfloat16, rounded where the file has more; in `room` where it has not. */
+  async bfloat16(name: string, room?: ReadRoom): Promise<Uint16Array<ArrayBuffer>> {
+    if (this.#entry(name).dtype !== "BF16") return float32ToBfloat16(await this.float32(name));
+    const bytes = await this.bytes(name, room);
+    return new Uint16Array(bytes.buffer, 0, bytes.length / 2);
   }
 
   /** One tensor as float32: F32, F16, BF16 and F64 (rounded). */
@@ -160,6 +180,17 @@ async function readExactly(
   length: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length);
+  await readInto(path, handle, position, bytes);
+  return bytes;
+}
+
+async function readInto(
+  path: string,
+  handle: FileHandle,
+  position: number,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  const { length } = bytes;
   let done = 0;
   while (done < length) {
     // One read call takes at most 2^31 - 1 bytes.
@@ -170,7 +201,6 @@ async function readExactly(
     }
     done += bytesRead;
   }
-  return bytes;
 }
 
 async function readHeader(path: string, handle: FileHandle, size: number) {
@@ -328,9 +358,18 @@ export class SafetensorsFolder implements AsyncDisposable {
   }
 
   async float32(name: string): Promise<Float32Array> {
+    return await this.#file(name).float32(name);
+  }
+
+  /** As {@link SafetensorsFile.bfloat16}. */
+  async bfloat16(name: string, room?: ReadRoom): Promise<Uint16Array<ArrayBuffer>> {
+    return await this.#file(name).bfloat16(name, room);
+  }
+
+  #file(name: string): SafetensorsFile {
     const file = this.fileOf.get(name);
     if (file === undefined) throw new UserError(`${this.folder} has no tensor '${name}'`);
-    return await file.float32(name);
+    return file;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -13,6 +13,7 @@ import { ChatBody, CompletionBody } from "./api_schema.ts";
 import { Choice, type Shape } from "./api_choice.ts";
 import { Generator } from "./generate.ts";
 import type { Model } from "./model.ts";
+import type { PackedType } from "./packed.ts";
 import type { GenerationRequest } from "./requests.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly slots?: number;
   /** Prompt and answer together; default the model's positions, at most 4,096. */
   readonly maxLength?: number;
+  /** As of `Generator`. */
+  readonly dtype?: PackedType;
   /** Clients must send it as `Authorization: Bearer KEY`. */
   readonly apiKey?: string;
 }
@@ -54,6 +57,7 @@ export function serveModel(model: Model, options: ServerOptions): ModelServer {
     maxLength,
     tokensPerDispatch: 8,
     open: true,
+    ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
   });
   const app = new Hono();
   app.onError((error, c) => {

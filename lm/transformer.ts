@@ -4,12 +4,12 @@
  * fields of {@link ModelConfig}; training differentiates it with tfjs's tape, scoring and generation
  * call the same pieces. Nothing here holds state, samples or touches files.
  */
-import { asType, checkpoint, random, tf } from "../xla/mod.ts";
+import { asType, checkpoint, isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parameterShapes } from "./config.ts";
 import { loraScale } from "./lora_scale.ts";
 import { causalBias, type RotaryTables, rotaryTables, rotate } from "./positions.ts";
-import { targetLogProbs } from "./log_probs.ts";
+import { logitsOf, targetLogProbs } from "./log_probs.ts";
 
 /** float32 tensors by Hugging Face name, e.g. `model.layers.0.mlp.up_proj.weight` [ffn, hidden]. */
 export type Params = Record<string, tf.Tensor>;
@@ -22,7 +22,10 @@ export interface ForwardOptions {
   attentionMask?: tf.Tensor2D;
   /** int32 [batch, time]. Default 0, 1, 2...; rotary attention only depends on differences. */
   positions?: tf.Tensor2D;
-  /** What matrix products multiply in; norms, softmax and the residual stream stay float32. */
+  /**
+   * What matrix products multiply in; norms, softmax and the residual stream stay float32. Default: what
+   * the weights are kept as.
+   */
   computeType?: "float32" | "bfloat16";
   /** Keep only each layer's input for the backward pass and compute the layer again there. */
   rematerialise?: boolean;
@@ -243,7 +246,9 @@ function decoderLayer(
 
 /** Token embeddings of flat ids: int32 [rows] -> [rows, hidden]. */
 function embed(config: ModelConfig, params: Params, ids: tf.Tensor1D): tf.Tensor2D {
-  const rows = tf.gather(parameter<tf.Rank.R2>(params, "model.embed_tokens.weight"), ids);
+  const table = parameter<tf.Rank.R2>(params, "model.embed_tokens.weight");
+  const stored = tf.gather(table, ids);
+  const rows: tf.Tensor2D = isBfloat16(table) ? asType(stored, "float32") : stored;
   return config.embeddingScale === 1 ? rows : tf.mul(rows, config.embeddingScale);
 }
 
@@ -252,9 +257,11 @@ export function allHiddenStates(
   config: ModelConfig,
   params: Params,
   ids: tf.Tensor2D,
-  options: ForwardOptions = {},
+  given: ForwardOptions = {},
 ): tf.Tensor3D[] {
   const [batch, time] = ids.shape;
+  const stored = isBfloat16(parameter(params, "model.embed_tokens.weight"));
+  const options: ForwardOptions = stored ? { computeType: "bfloat16", ...given } : given;
   const context = layerContext(config, ids.shape, options);
   const shaped = (x: tf.Tensor2D): tf.Tensor3D => tf.reshape(x, [batch, time, config.hiddenSize]);
   let stream = embed(config, params, tf.reshape(ids, [batch * time]));
@@ -308,7 +315,7 @@ export function hiddenStates(
 export function logits(config: ModelConfig, params: Params, hidden: tf.Tensor3D): tf.Tensor3D {
   const [batch, time, size] = hidden.shape;
   const rows = scaledForLogits(config, tf.reshape(hidden, [batch * time, size]));
-  const flat = tf.matMul(rows, outputEmbedding(config, params), false, true);
+  const flat = logitsOf(rows, outputEmbedding(config, params));
   return tf.reshape(flat, [batch, time, config.vocabSize]);
 }
 

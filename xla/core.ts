@@ -5,6 +5,7 @@
  */
 import { tf } from "./tf.ts";
 import type { Compiled, JitOptions } from "./compile.ts";
+import type { DType } from "./hlo/mod.ts";
 import type { Sharding } from "./mesh.ts";
 import type { Tree } from "./tree.ts";
 
@@ -12,6 +13,16 @@ import type { Tree } from "./tree.ts";
 export interface Core {
   /** Runs a kernel of ours on the xla backend, on the tape like any tfjs kernel. */
   run(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>): tf.Tensor;
+  /** As `run`, of a kernel with several results. */
+  runAll(
+    kernel: string,
+    inputs: Record<string, tf.Tensor>,
+    attrs: Record<string, unknown>,
+  ): tf.Tensor[];
+  /** A tensor of these raw numbers on the device. */
+  upload(data: ArrayBufferView<ArrayBuffer>, shape: readonly number[], dtype: DType): tf.Tensor;
+  /** What the tensor's numbers are on the device. */
+  elementType(x: tf.Tensor): DType;
   /** True where a compiled function must run as plain calls: inside a trace, or on a gradient's tape. */
   readonly inline: boolean;
   whileLoop<S extends Tree>(cond: (state: S) => tf.Tensor, body: (state: S) => S, init: S): S;

@@ -23,6 +23,7 @@ export function tfjsDtype(dtype: DType): tf.DataType {
     case "bf16":
       return "float32";
     case "i32":
+    case "i8":
       return "int32";
     case "i1":
       return "bool";

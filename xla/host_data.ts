@@ -28,7 +28,8 @@ export function readBytes(
   | Uint16Array<ArrayBuffer>
   | Float32Array<ArrayBuffer>
   | Int32Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer> {
+  | Uint8Array<ArrayBuffer>
+  | Int8Array<ArrayBuffer> {
   const size = tf.util.sizeFromShape([...entry.shape]);
   switch (entry.hlo) {
     case "bf16":
@@ -41,6 +42,8 @@ export function readBytes(
       return new Int32Array(size);
     case "i1":
       return new Uint8Array(size);
+    case "i8":
+      return new Int8Array(size);
     default:
       throw new Error(
         `reading element type ${entry.hlo} (${tfjsDtype(entry.hlo)}) is not supported`,
@@ -48,10 +51,18 @@ export function readBytes(
   }
 }
 
-export function hostValues(entry: Entry, bytes: tf.BackendValues | Uint16Array): tf.BackendValues {
-  return entry.hlo === "bf16"
-    ? widenBfloat16(bytes as Uint16Array)
-    : bytes as unknown as tf.BackendValues;
+export function hostValues(
+  entry: Entry,
+  bytes: tf.BackendValues | Uint16Array | Int8Array,
+): tf.BackendValues {
+  switch (entry.hlo) {
+    case "bf16":
+      return widenBfloat16(bytes as Uint16Array);
+    case "i8":
+      return Int32Array.from(bytes as Int8Array);
+    default:
+      return bytes as unknown as tf.BackendValues;
+  }
 }
 
 /** bfloat16 bits to float32. */

@@ -9,7 +9,7 @@ import type { Entry } from "./entry.ts";
 import { Flattening } from "./flatten.ts";
 import type { XlaBackend } from "./backend.ts";
 import type { Executable, MemoryPlan } from "./pjrt/executable.ts";
-import type { TensorType, Value } from "./hlo/mod.ts";
+import type { DType, TensorType, Value } from "./hlo/mod.ts";
 import { sameShape, sameType } from "./hlo/mod.ts";
 import { fillTree, leavesOf, type Tree, typeOf } from "./tree.ts";
 import { isTapeOn, recordUndifferentiable, withFreshTape } from "./tape.ts";
@@ -49,6 +49,19 @@ export class XlaCore implements Core {
 
   run(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>) {
     return tf.engine().runKernel(kernel, inputs, attrs as tf.NamedAttrMap) as tf.Tensor;
+  }
+
+  runAll(kernel: string, inputs: Record<string, tf.Tensor>, attrs: Record<string, unknown>) {
+    return tf.engine().runKernel(kernel, inputs, attrs as tf.NamedAttrMap) as tf.Tensor[];
+  }
+
+  upload(data: ArrayBufferView<ArrayBuffer>, shape: readonly number[], dtype: DType): tf.Tensor {
+    const buffer = this.#backend.client.bufferFromHost(data, dtype as "bf16", shape);
+    return this.#backend.tensorOf(buffer, { shape, dtype });
+  }
+
+  elementType(x: tf.Tensor): DType {
+    return this.#backend.entryOf(x.dataId).hlo;
   }
 
   jit<A extends unknown[], R extends Tree>(

@@ -3,6 +3,7 @@
  * optimisation barrier and threefry random bits. Same form as `kernels/`.
  */
 import type { Builder, Value } from "./hlo/mod.ts";
+import { int8Product, quantized } from "./int8.ts";
 import type { KernelAttrs, KernelInputs, Lowering } from "./kernels/mod.ts";
 
 const ROTATIONS = [[13, 15, 26, 6], [17, 29, 16, 24]] as const;
@@ -83,6 +84,11 @@ export const OWN_LOWERINGS: ReadonlyMap<string, Lowering> = new Map<string, Lowe
     const like = one(inputs, "like").type.dtype;
     return asType(b, one(inputs, "x"), like === "bf16" ? "bf16" : "f32");
   }],
+  ["QuantizeRows", (b, inputs) => quantized(b, one(inputs, "x"))],
+  [
+    "Int8MatMul",
+    (b, inputs) => int8Product(b, one(inputs, "x"), one(inputs, "values"), one(inputs, "scales")),
+  ],
   [
     "OptimizationBarrier",
     (b, inputs) => b.optimizationBarrier([one(inputs, "x"), one(inputs, "after")])[0]!,

@@ -32,5 +32,12 @@ export {
   shard,
   stopGradient,
 } from "./ops.ts";
+export {
+  fromBfloat16,
+  type Int8Matrix,
+  isBfloat16,
+  matMulInt8,
+  quantizeRows,
+} from "./low_precision.ts";
 export { leavesOf, type Mapped, mapTree, toHost, type Tree } from "./tree.ts";
 export * as random from "./random.ts";

@@ -15,6 +15,14 @@ import numpy as np
 ROOM = 512
 
 
+@llama.llama_log_callback
+def quiet(level, text, data):
+    """Says nothing: the library writes pages to the terminal."""
+
+
+llama.llama_log_set(quiet, None)
+
+
 class Model:
     def __init__(self, path, sequences):
         llama.llama_backend_init()

@@ -1,5 +1,5 @@
 /** Contractions: matrix products with their fused epilogues, and einsum. No operand is transposed or copied beforehand. */
-import { type Builder, type Value } from "../hlo/mod.ts";
+import { type Builder, type DotDimensions, type Value } from "../hlo/mod.ts";
 import { tf } from "../tf.ts";
 import { type KernelInputs, lower } from "./registry.ts";
 import { activate } from "./unary.ts";
@@ -33,7 +33,7 @@ export function matMul(
     (!transposeA || batchX.length === 0)
   ) {
     const matrix = b.reshape(y, y.type.shape.slice(-2));
-    return b.dotGeneral(x, matrix, {
+    return dot(b, x, matrix, {
       lhsContracting: [contractX],
       rhsContracting: [contracting(2, transposeB, false)],
     });
@@ -43,12 +43,21 @@ export function matMul(
   const wideY = rankY === batch.length + 2 && batchY.every((size, i) => size === batch[i])
     ? y
     : broadcastTo(b, y, [...batch, ...y.type.shape.slice(-2)]);
-  return b.dotGeneral(wideX, wideY, {
+  return dot(b, wideX, wideY, {
     lhsContracting: [contracting(batch.length + 2, transposeA, true)],
     rhsContracting: [contracting(batch.length + 2, transposeB, false)],
     lhsBatching: range(batch.length),
     rhsBatching: range(batch.length),
   });
+}
+
+/**
+ * Products of bfloat16 are summed in float32 and rounded once. Said so in the program, because the CPU's
+ * fast kernels give float32 and XLA then drops the rounding where what follows wants float32 anyway.
+ */
+function dot(b: Builder, x: Value, y: Value, dims: DotDimensions): Value {
+  if (x.type.dtype !== "bf16") return b.dotGeneral(x, y, dims);
+  return b.convert(b.dotGeneral(x, y, dims, "f32"), "bf16");
 }
 
 /** Operands in one type; tfjs multiplies bool and int32 matrices too. */
