@@ -1,9 +1,17 @@
 /**
- * A model's weights as generation multiplies by them. In float32 they are copied into the order that
- * the CPU reads fastest; in bfloat16 they stay what they are in the checkpoint, so that a large model is
+ * A model's weights as generation multiplies by them. In float32 they are copied, those of one
+ * input together; in bfloat16 they stay what they are in the checkpoint, so that a large model is
  * on the device once; in int8 each row is rounded to whole numbers and a factor.
  */
-import { asType, type Int8Matrix, isBfloat16, matMulInt8, quantizeRows, tf } from "../xla/mod.ts";
+import {
+  asType,
+  type Int8Matrix,
+  isBfloat16,
+  matMulInt8,
+  matMulRows,
+  quantizeRows,
+  tf,
+} from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import { mergedWeight } from "./lora.ts";
 import { outputEmbedding, parameter, type Params, VALUE_HEAD } from "./transformer.ts";
@@ -15,11 +23,11 @@ export const packedTypes: readonly PackedType[] = ["float32", "bfloat16", "int8"
 
 /** Matrices that take the same input; a pytree whose form says which type it is. */
 type Matrices =
-  /** One for all: [in, out] in float32. */
-  | { side: tf.Tensor2D }
-  /** Each by itself: [out, in] in bfloat16. */
-  | { rows: tf.Tensor2D[] }
-  /** One for all: [out, in]. */
+  /** One for all, [out, in]. */
+  | { float32: tf.Tensor2D }
+  /** Each by itself, [out, in]. */
+  | { bfloat16: tf.Tensor2D[] }
+  /** One for all, [out, in]. */
   | { int8: Int8Matrix };
 
 type PackedLinear = {
@@ -51,9 +59,9 @@ export type PackedModel = {
 function packMatrices(weights: tf.Tensor2D[], type: PackedType): Matrices {
   switch (type) {
     case "float32":
-      return { side: tf.transpose(asType(tf.concat2d(weights, 0), "float32")) };
+      return { float32: asType(tf.concat2d(weights, 0), "float32") };
     case "bfloat16":
-      return { rows: weights.map((w) => isBfloat16(w) ? tf.clone(w) : asType(w, "bfloat16")) };
+      return { bfloat16: weights.map((w) => isBfloat16(w) ? tf.clone(w) : asType(w, "bfloat16")) };
     case "int8":
       return { int8: quantizeRows(tf.concat2d(weights, 0)) };
     default:
@@ -107,10 +115,10 @@ export function packModel(
 
 /** `x · [each matrix]` in float32; one tensor where the matrices are kept as one. */
 function multiply(x: tf.Tensor2D, matrices: Matrices): tf.Tensor2D[] {
-  if ("side" in matrices) return [tf.matMul(x, matrices.side)];
+  if ("float32" in matrices) return [matMulRows(x, matrices.float32)];
   if ("int8" in matrices) return [matMulInt8(x, matrices.int8)];
   const low = asType(x, "bfloat16");
-  return matrices.rows.map((rows) => asType(tf.matMul(low, rows, false, true), "float32"));
+  return matrices.bfloat16.map((w) => asType(tf.matMul(low, w, false, true), "float32"));
 }
 
 /** The outputs of the matrices packed together, [rows, width] each, biases added. */

@@ -30,6 +30,8 @@ export interface Core {
     fn: (...args: A) => R,
     options: JitOptions,
   ): Compiled<A, R>;
+  /** PJRT's name of the platform: "cpu", "cuda"... */
+  readonly platform: string;
   /** Devices that a mesh can take. */
   readonly devices: number;
   /** `x` laid out over a mesh: a copy there, or a constraint inside a trace. */

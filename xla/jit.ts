@@ -43,6 +43,10 @@ export class XlaCore implements Core {
     this.#backend = backend;
   }
 
+  get platform(): string {
+    return this.#backend.client.platform;
+  }
+
   get inline(): boolean {
     return this.#backend.trace !== undefined || isTapeOn();
   }

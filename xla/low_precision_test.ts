@@ -5,6 +5,7 @@ import {
   isBfloat16,
   jit,
   matMulInt8,
+  matMulRows,
   quantizeRows,
   tf,
   useBackend,
@@ -61,4 +62,15 @@ Deno.test("products of bfloat16 are summed in float32", async () => {
   const product = jit((x: tf.Tensor2D) => asType(tf.matMul(x, x, false, true), "float32"));
   // 1000 is not among bfloat16's sums of ones, which stop growing at 256.
   assert.equal(product(ones).dataSync()[0], 1000);
+});
+
+Deno.test("a few rows times a matrix is the plain product, alone and in a program", async () => {
+  await useBackend();
+  const x = tf.randomNormal<tf.Rank.R2>([3, 20], 0, 1, "float32", 1);
+  const w = tf.randomNormal<tf.Rank.R2>([11, 20], 0, 1, "float32", 2);
+  const want = tf.matMul(x, w, false, true).dataSync();
+  for (const product of [matMulRows(x, w), jit(matMulRows)(x, w)]) {
+    assert.deepEqual(product.shape, [3, 11]);
+    for (const [i, y] of product.dataSync().entries()) assert.ok(Math.abs(y - want[i]!) < 1e-5);
+  }
 });

@@ -84,6 +84,13 @@ export const OWN_LOWERINGS: ReadonlyMap<string, Lowering> = new Map<string, Lowe
     const like = one(inputs, "like").type.dtype;
     return asType(b, one(inputs, "x"), like === "bf16" ? "bf16" : "f32");
   }],
+  ["MatMulRows", (b, inputs) => {
+    // The barriers keep XLA from folding the turns into the product, which would undo them.
+    const [turned] = b.optimizationBarrier([b.transpose(one(inputs, "x"), [1, 0])]);
+    const dims = { lhsContracting: [1], rhsContracting: [0] };
+    const [product] = b.optimizationBarrier([b.dotGeneral(one(inputs, "w"), turned!, dims)]);
+    return b.transpose(product!, [1, 0]);
+  }],
   ["QuantizeRows", (b, inputs) => quantized(b, one(inputs, "x"))],
   [
     "Int8MatMul",

@@ -29,6 +29,7 @@ export {
   dynamicSlice,
   dynamicUpdateSlice,
   makeMesh,
+  matMulRows,
   shard,
   stopGradient,
 } from "./ops.ts";
