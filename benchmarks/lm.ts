@@ -19,7 +19,7 @@ import {
   saveModel,
   Scorer,
 } from "../lm/mod.ts";
-import { jit, tf, useBackend, whileLoop } from "../xla/mod.ts";
+import { tf, useBackend } from "../xla/mod.ts";
 import { median, type Peer, pythonEnvironment, startPeer } from "./peer.ts";
 import { geometricMean, printTable, type Row } from "./table.ts";
 
@@ -37,7 +37,6 @@ const SMOL = { batch: 8, newTokens: 96 };
 
 /** Elements of the arrays that measure bandwidth: 256 MiB each, far beyond any cache. */
 const STREAM = 64 * 2 ** 20;
-const COPIES = 4;
 
 async function seconds(body: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
@@ -74,34 +73,8 @@ function row(name: string, tokens: number, times: { peer: number; ours: number }
   return { name, unit: "tokens/s", peer: tokens / times.peer, ours: tokens / times.ours, ratio };
 }
 
-/** Bytes a second of reading and writing large arrays that exist already, the best of five (STREAM's copy). */
-async function bandwidth(): Promise<number> {
-  const copies = jit((a: tf.Tensor1D, b: tf.Tensor1D) => {
-    const at = (i: number) => tf.scalar(i, "int32");
-    // Each turn writes one array from the other, in place.
-    return whileLoop(
-      (s) => tf.less(s.i, at(COPIES)),
-      (s) => ({ i: tf.add(s.i, at(1)), a: tf.add(s.b, 1), b: s.a }),
-      { i: at(0) as tf.Tensor, a: a as tf.Tensor, b: b as tf.Tensor },
-    );
-  }, { name: "stream", donate: [0, 1] });
-  let [a, b] = [tf.zeros<tf.Rank.R1>([STREAM]), tf.ones<tf.Rank.R1>([STREAM])];
-  const times: number[] = [];
-  for (let i = 0; i < 6; i++) {
-    times.push(
-      await seconds(async () => {
-        const end = copies(a, b);
-        [a, b] = [end.a as tf.Tensor1D, end.b as tf.Tensor1D];
-        await end.i.data();
-        end.i.dispose();
-      }),
-    );
-  }
-  tf.dispose([a, b]);
-  return COPIES * 2 * 4 * STREAM / Math.min(...times.slice(1));
-}
-
-async function benchAgainstTransformers(engine: string): Promise<void> {
+/** @returns bytes a second of copying a large array onto another, on two threads (STREAM's copy) */
+async function benchAgainstTransformers(engine: string): Promise<number> {
   const environment = await pythonEnvironment("bench-hf", [
     "torch==2.15.0",
     "transformers==5.23.0",
@@ -161,6 +134,7 @@ async function benchAgainstTransformers(engine: string): Promise<void> {
       tf.dispose(params);
     }
   }
+  const copy = await peer.seconds({ model: "", case: "copy", elements: STREAM });
   await peer.close();
   printTable(
     `language models in float32 (${engine}), batch ${GENERATE.batch}, ${GENERATE.newTokens} new tokens`,
@@ -169,6 +143,7 @@ async function benchAgainstTransformers(engine: string): Promise<void> {
   );
   const mean = (rows: Row[]) => geometricMean(rows.map(({ ratio }) => ratio)).toFixed(2);
   console.log(`geometric means: generation ${mean(generated)}, scoring ${mean(scored)}`);
+  return 2 * 4 * STREAM / copy;
 }
 
 function smolFile(): string | undefined {
@@ -184,7 +159,7 @@ function bytesRead(model: Model, dtype: PackedType): number {
   return Object.values(model.params).reduce((sum, tensor) => sum + bytes * tensor.size, 0);
 }
 
-async function benchAgainstLlama(engine: string): Promise<void> {
+async function benchAgainstLlama(engine: string, limit: number): Promise<void> {
   const path = smolFile();
   if (path === undefined) {
     console.log(
@@ -226,7 +201,6 @@ async function benchAgainstLlama(engine: string): Promise<void> {
   }
   await peer.close();
   printTable(`SmolLM2-135M (Q4_1 file) at batch ${SMOL.batch} (${engine})`, peer.name, rows);
-  const limit = await bandwidth();
   console.log(`loaded in ${loading.toFixed(2)} s; memory copies ${(limit / 1e9).toFixed(1)} GB/s`);
   for (const [dtype, time] of speeds) {
     const rate = bytesRead(model!, dtype) * SMOL.newTokens / time;
@@ -239,6 +213,5 @@ async function benchAgainstLlama(engine: string): Promise<void> {
 export async function benchLanguageModels(): Promise<void> {
   const backend = await useBackend();
   const engine = `${backend.name}:${backend.platform}`;
-  await benchAgainstTransformers(engine);
-  await benchAgainstLlama(engine);
+  await benchAgainstLlama(engine, await benchAgainstTransformers(engine));
 }

@@ -6,6 +6,7 @@
 import { jit, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
+import { bucket } from "./slots.ts";
 import { type Params, tokenLogProbs } from "./transformer.ts";
 
 export interface ScorerModel {
@@ -45,6 +46,7 @@ export class Scorer {
   readonly #batchSize: number;
   readonly #batchTokens: number;
   readonly #program: (params: Params, ids: tf.Tensor2D) => tf.Tensor2D;
+  #programs = 0;
 
   constructor(model: ScorerModel, options: ScorerOptions = {}) {
     this.#model = model;
@@ -52,9 +54,17 @@ export class Scorer {
     this.#batchTokens = options.batchTokens ?? 16_384;
     const { config } = model;
     this.#program = jit(
-      (params: Params, ids: tf.Tensor2D) => tokenLogProbs(config, params, ids),
+      (params: Params, ids: tf.Tensor2D) => {
+        this.#programs++;
+        return tokenLogProbs(config, params, ids);
+      },
       { name: "score", memoryHint: "a smaller batchSize or batchTokens of the scorer" },
     );
+  }
+
+  /** Programs compiled so far: one a padded length and number of rows. */
+  get programs(): number {
+    return this.#programs;
   }
 
   /**
@@ -124,7 +134,10 @@ export class Scorer {
     }
   }
 
-  /** Sequences by length, longest first; every batch of a length has the same number of rows. */
+  /**
+   * Sequences by length, longest first. A batch has as many rows as may be, or where fewer are left over
+   * of a length the next power of two, so that another call's batches are of the same few shapes.
+   */
   *#batches(sequences: readonly (readonly number[])[]) {
     const { maxPositions } = this.#model.config;
     const order = [...sequences.keys()].sort((a, b) =>
@@ -135,13 +148,10 @@ export class Scorer {
       (i) => Math.min(maxPositions, paddedLength(sequences[i]!.length)),
     );
     for (const [time, members] of byLength) {
-      const rows = Math.min(
-        this.#batchSize,
-        members.length,
-        Math.max(1, Math.floor(this.#batchTokens / time)),
-      );
-      for (let start = 0; start < members.length; start += rows) {
-        yield { indices: members.slice(start, start + rows), time, rows };
+      const most = Math.min(this.#batchSize, Math.max(1, Math.floor(this.#batchTokens / time)));
+      for (let start = 0; start < members.length; start += most) {
+        const indices = members.slice(start, start + most);
+        yield { indices, time, rows: Math.min(most, bucket(indices.length, 1)) };
       }
     }
   }

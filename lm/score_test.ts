@@ -74,3 +74,19 @@ Deno.test("padded lengths grow by a third or a half, so that few programs serve 
     512,
   ]);
 });
+
+Deno.test("calls with any lengths and counts share a few programs", async () => {
+  const params = initParams(config, 4);
+  const scorer = new Scorer({ config, params }, { batchSize: 8 });
+  for (const count of [1, 3, 8, 21, 50]) {
+    const lengths = Array.from({ length: count }, (_, i) => 2 + (i * 13 + count) % 63);
+    const scores = await scorer.sequences(sequencesOf(lengths));
+    assert.deepEqual(scores.map((x) => x.length), lengths.map((length) => length - 1));
+  }
+  // 32, 48 and 64 columns; 1, 2, 4 and 8 rows.
+  assert.ok(scorer.programs > 3 && scorer.programs <= 12, `${scorer.programs} programs`);
+  const before = scorer.programs;
+  await scorer.sequences(sequencesOf(Array.from({ length: 63 }, (_, i) => i + 2)));
+  assert.ok(scorer.programs <= 12, `${scorer.programs} programs, ${before} before`);
+  tf.dispose(params);
+});

@@ -1,12 +1,15 @@
 /** A model that reads and writes text: what stages load, in contrast to one of bare token ids. */
 import { UserError } from "../errors.ts";
-import { loadModel, type Model, type Tokenizer } from "../lm/mod.ts";
+import { loadModel, type LoadOptions, type Model, type Tokenizer } from "../lm/mod.ts";
 
 export type LanguageModel = Model & { readonly tokenizer: Tokenizer };
 
 /** @throws {UserError} naming file and fault, also where the folder has no tokenizer */
-export async function loadLanguageModel(path: string): Promise<LanguageModel> {
-  const model = await loadModel(path);
+export async function loadLanguageModel(
+  path: string,
+  options: LoadOptions = {},
+): Promise<LanguageModel> {
+  const model = await loadModel(path, options);
   const { tokenizer } = model;
   if (tokenizer === undefined) {
     throw new UserError(`the model ${path} has no tokenizer.json: put the one of its base there`);

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { Generator } from "../lm/mod.ts";
+import { Generator, RemoteGenerator } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
 import { tf } from "../xla/mod.ts";
 import {
@@ -38,6 +38,13 @@ const params = z.object({
   offset: z.int().nonnegative().default(0),
   queries: z.int().positive().optional(),
   perQuery: z.int().positive().default(10),
+  /**
+   * An OpenAI-compatible server that serves the policy and samples in this process's place: `deno task
+   * serve` or vLLM. Its key is OPENAI_API_KEY.
+   */
+  server: z.url({ protocol: /^https?$/ }).optional(),
+  /** The server's name of the policy; the first that it lists where left out. */
+  serverModel: z.string().optional(),
   /** Queries between two saved parts: what an interruption can cost. */
   chunk: z.int().positive().default(512),
 });
@@ -51,12 +58,19 @@ export const sample = defineStage({
   outputs: { samples },
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log }) {
     await startEngine(log);
-    const model = await loadLanguageModel(inputs.policy.path);
+    const { server, serverModel } = params;
+    const model = await loadLanguageModel(inputs.policy.path, { weights: server === undefined });
     const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, params.offset, params.queries);
     const prompts = queries.map((query) => task.prompt(query, model));
     const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
-    using generator = new Generator(model, { slots: params.slots, maxLength });
+    using generator = server === undefined
+      ? new Generator(model, { slots: params.slots, maxLength })
+      : await RemoteGenerator.connect(server, {
+        model: serverModel,
+        tokenizer: model.tokenizer,
+        concurrency: params.slots,
+      });
     tf.dispose(model.params);
     const total = queries.length * params.perQuery;
     const all: SampleRecord[] = [];
