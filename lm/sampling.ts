@@ -137,15 +137,16 @@ function runningSums(x: tf.Tensor2D): tf.Tensor2D {
 }
 
 /**
- * The first column that holds, or the last of `instead` where none does: float32 0/1 [rows, n] ->
+ * The first column that holds, or the last of `instead` where none does (one must without it): float32 0/1 [rows, n] ->
  * int32 [rows]. A maximum over column numbers, see {@link rowMax} for why not argMax.
  */
-function firstOf(holds: tf.Tensor, instead: tf.Tensor): tf.Tensor1D {
+function firstOf(holds: tf.Tensor, instead?: tf.Tensor): tf.Tensor1D {
   const [rows, n] = holds.shape as [number, number];
   const order = tf.range(0, n, 1, "float32");
   const first = rowMax(tf.mul(holds, tf.sub(n, order)));
-  const last = rowMax(tf.mul(instead, order));
-  const index = tf.where(tf.greater(first, 0), tf.sub(n, first), last);
+  const index = instead === undefined
+    ? tf.sub(n, first)
+    : tf.where(tf.greater(first, 0), tf.sub(n, first), rowMax(tf.mul(instead, order)));
   return tf.cast(tf.reshape(index, [rows]), "int32") as tf.Tensor1D;
 }
 
@@ -201,14 +202,13 @@ export function chooseTokens(
   const scores = kind.repetition ? penalised(logits, seen!, settings.repetitionPenalty) : logits;
   const best = kind.repetition ? rowMax(scores) : top;
   const isTop = tf.cast(tf.equal(scores, best), "float32");
-  const likeliest = firstOf(isTop, isTop);
+  const likeliest = firstOf(isTop);
   let tokens = likeliest;
   if (kind.random) {
     const drawn = drawIndex(warpedWeights(scores, settings, kind, best), uniforms);
     tokens = tf.where(tf.greater(settings.temperature, 0), drawn, likeliest) as tf.Tensor1D;
   }
-  const ids = tf.range(0, vocabSize, 1, "int32");
-  const isChosen = tf.cast(tf.equal(ids, tf.reshape(tokens, [slots, 1])), "float32");
-  const chosen = tf.sum(tf.mul(isChosen, logits), 1);
+  const rows = tf.range(0, slots * vocabSize, vocabSize, "int32");
+  const chosen = tf.gather(tf.reshape(logits, [slots * vocabSize]), tf.add(rows, tokens));
   return { tokens, logProbs: tf.sub(chosen, tf.reshape(logSum, [slots])) as tf.Tensor1D };
 }
