@@ -34,6 +34,9 @@ export interface PromptAndResponse {
 /** Batches whose results may wait on the device at a time. */
 const IN_FLIGHT = 4;
 
+/** Share of a batch's rows above which the rest may be padding. */
+const FULL_ENOUGH = 0.8;
+
 /** 32, 48, 64, 96, 128, 192...: the least of these that holds `length`. */
 export function paddedLength(length: number): number {
   let bound = 32;
@@ -135,8 +138,8 @@ export class Scorer {
   }
 
   /**
-   * Sequences by length, longest first. A batch has as many rows as may be, or where fewer are left over
-   * of a length the next power of two, so that another call's batches are of the same few shapes.
+   * Sequences by length, longest first. A batch has as many rows as may be; what is left over of a length
+   * goes in powers of two, so that another call's batches are of the same few shapes.
    */
   *#batches(sequences: readonly (readonly number[])[]) {
     const { maxPositions } = this.#model.config;
@@ -149,9 +152,13 @@ export class Scorer {
     );
     for (const [time, members] of byLength) {
       const most = Math.min(this.#batchSize, Math.max(1, Math.floor(this.#batchTokens / time)));
-      for (let start = 0; start < members.length; start += most) {
-        const indices = members.slice(start, start + most);
-        yield { indices, time, rows: Math.min(most, bucket(indices.length, 1)) };
+      for (let start = 0; start < members.length;) {
+        const left = members.length - start;
+        const next = bucket(left, 1);
+        // A few rows of padding cost less than another run.
+        const rows = Math.min(most, left >= FULL_ENOUGH * next ? next : next / 2);
+        yield { indices: members.slice(start, start + rows), time, rows };
+        start += rows;
       }
     }
   }
