@@ -148,7 +148,13 @@ function request(
     throw new UserError(`line ${number} of the input: the prompt has no tokens`);
   }
   const room = maxPositions - promptIds.length;
-  const maxNewTokens = settings.maxNewTokens ?? Math.max(1, Math.min(256, room));
+  if (room < 1) {
+    throw new UserError(
+      `line ${number} of the input: the prompt's ${promptIds.length} tokens leave no room in the ` +
+        `model's ${maxPositions} positions: shorten it`,
+    );
+  }
+  const maxNewTokens = settings.maxNewTokens ?? Math.min(256, room);
   if (maxNewTokens > room) {
     throw new UserError(
       `line ${number} of the input: ${promptIds.length} prompt tokens and ${maxNewTokens} new ` +

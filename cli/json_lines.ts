@@ -70,7 +70,9 @@ function parseLine<T extends z.ZodType>(schema: T, text: string, number: number)
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
+  // A field unknown is often the one that then is missing, misspelt.
+  const { issues } = parsed.error;
+  const issue = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0]!;
   const path = issue.path.join(".");
   throw new UserError(
     `line ${number} of the input: ${path === "" ? "" : `${path}: `}${issue.message}`,

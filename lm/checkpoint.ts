@@ -101,7 +101,10 @@ export type ModelFiles =
  */
 export async function findModel(path: string): Promise<ModelFiles> {
   const info = await stat(path).catch((cause) => {
-    throw new UserError(`cannot open the model ${path}: ${cause.message}`, { cause });
+    const why = cause.code === "ENOENT"
+      ? "there is nothing; give a model's folder, a .gguf file, or org/name on the hub"
+      : cause.message;
+    throw new UserError(`cannot open the model ${path}: ${why}`, { cause });
   });
   if (!info.isDirectory()) {
     if (path.endsWith(".gguf")) return { kind: "gguf", file: path };
