@@ -10,12 +10,14 @@ export {
   hiddenStates,
   initParams,
   logits,
+  logProbsAt,
   logProbsOfNext,
   type Params,
   tokenLogProbs,
   VALUE_HEAD,
   values,
 } from "./transformer.ts";
+export { compareNext, type CompareOptions, type Comparison } from "./compare.ts";
 export {
   type GenerationDefaults,
   loadModel,

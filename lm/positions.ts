@@ -121,12 +121,13 @@ export function rotate<T extends tf.Tensor>(x: T, tables: RotaryTables): T {
 /**
  * 0 where a query may look and {@link HIDDEN_SCORE} where not, broadcastable to
  * [batch, kvHeads, groups, time, time]. A query sees itself and what stands before it, at most
- * `window - 1` tokens back, and no padding.
+ * `window - 1` tokens back, no padding, and nothing of another segment.
  */
 export function causalBias(
   time: number,
   window: number | null,
   attentionMask?: tf.Tensor2D,
+  segments?: tf.Tensor2D,
 ): tf.Tensor {
   const steps = tf.range(0, time, 1, "int32");
   const query = tf.reshape(steps, [time, 1]);
@@ -136,6 +137,13 @@ export function causalBias(
   if (attentionMask !== undefined) {
     const present = tf.cast(tf.reshape(attentionMask, [-1, 1, 1, 1, time]), "bool");
     visible = tf.logicalAnd(visible, present);
+  }
+  if (segments !== undefined) {
+    const own = tf.equal(
+      tf.reshape(segments, [-1, 1, 1, time, 1]),
+      tf.reshape(segments, [-1, 1, 1, 1, time]),
+    );
+    visible = tf.logicalAnd(visible, own);
   }
   return tf.mul(tf.sub(1, tf.cast(visible, "float32")), HIDDEN_SCORE);
 }

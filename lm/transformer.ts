@@ -23,6 +23,11 @@ export interface ForwardOptions {
   /** int32 [batch, time]. Default 0, 1, 2...; rotary attention only depends on differences. */
   positions?: tf.Tensor2D;
   /**
+   * int32 [batch, time]: which of several sequences in a row a token belongs to; none sees another's.
+   * Give `positions`, too. Each sequence's tokens stand together.
+   */
+  segments?: tf.Tensor2D;
+  /**
    * What matrix products multiply in; norms, softmax and the residual stream stay float32. Default: what
    * the weights are kept as.
    */
@@ -153,7 +158,9 @@ function layerContext(
     biasOf: (layer) => {
       const window = config.slidingWindows[layer] ?? null;
       const reach = window !== null && window < time ? window : null;
-      if (!biases.has(reach)) biases.set(reach, causalBias(time, reach, options.attentionMask));
+      if (!biases.has(reach)) {
+        biases.set(reach, causalBias(time, reach, options.attentionMask, options.segments));
+      }
       return biases.get(reach)!;
     },
     low: options.computeType === "bfloat16" ? toBfloat16 : same,
@@ -354,6 +361,16 @@ export function logProbsOfNext(
     targets as tf.Tensor1D,
   );
   return tf.reshape(flat, [batch, time - 1]);
+}
+
+/** log p(targets[i]) at given hidden states: [rows, hidden] and int32 [rows] -> [rows]. */
+export function logProbsAt(
+  config: ModelConfig,
+  params: Params,
+  hidden: tf.Tensor2D,
+  targets: tf.Tensor1D,
+): tf.Tensor1D {
+  return targetLogProbs(scaledForLogits(config, hidden), outputEmbedding(config, params), targets);
 }
 
 /** The value of each prefix, `hidden · value_head`: [batch, time, hidden] -> [batch, time]. */

@@ -4,6 +4,7 @@
  * little padding. All on the host, all determined by seed and epoch.
  */
 import { UserError } from "../errors.ts";
+import type { Layout } from "./packing.ts";
 import type { Normalisation } from "./objectives/mod.ts";
 import { shuffled } from "./shuffle.ts";
 import {
@@ -84,27 +85,32 @@ export function planEpoch(lengths: readonly number[], options: PlanOptions): num
 }
 
 /**
- * Arrays of one micro-batch in the shifted form of the objectives: `rows` rows of `time` tokens, or of
- * `time - 1` columns. Rows that stand for nothing have weight 0 everywhere. Sequences start at column
- * 0; padding follows, so causal attention needs no mask.
+ * Arrays of one micro-batch: `rows` rows of `time` tokens, and `sequences` rows of `columns` columns in
+ * the shifted form of the objectives. Sequences that stand for nothing have weight 0 everywhere. Without
+ * a layout each sequence has a row of its own and starts at column 0; padding follows, so causal
+ * attention needs no mask, and there are `time - 1` columns.
  */
 export interface Batch {
   rows: number;
   time: number;
+  sequences: number;
+  columns: number;
   /** Tokens that are not padding. */
   tokens: number;
   /** int32 `[rows, time]`. */
   ids: Int32Array;
-  /** Weights of action tokens, `[rows, time - 1]`; the whole batch's sum to one. */
+  /** Weights of action tokens, `[sequences, columns]`; the whole batch's sum to one. */
   actionWeights: Float32Array;
   /** Weights of states, the same way. */
   stateWeights: Float32Array;
-  /** `[rows]`. */
+  /** `[sequences]`. */
   rewards: Float32Array;
-  /** log π_ref of the tokens, `[rows, time - 1]`; zeros where the data have none. */
+  /** log π_ref of the tokens, `[sequences, columns]`; zeros where the data have none. */
   refLogProbs: Float32Array;
   /** Share of the batch's sequences that stand here (1 but for micro-batches). */
   share: number;
+  /** Where several sequences share a row. */
+  layout?: Layout;
 }
 
 export interface CollateOptions {
@@ -120,8 +126,8 @@ export interface CollateOptions {
 /** A trajectory, or a demonstration, which has no states. */
 export type Item = Demonstration & Partial<Trajectory>;
 
-/** Columns of the states and of the actions of an item. */
-function columnsOf(item: Item, level: "token" | "step") {
+/** Columns of the states and of the actions of an item, 0 that of its first token. */
+export function columnsOf(item: Item, level: "token" | "step") {
   const offset = item.promptIds.length - 1;
   const actions = actionsOf(item).flatMap((action, i) => action === 1 ? [offset + i] : []);
   const starts = item.reward === undefined
@@ -132,22 +138,30 @@ function columnsOf(item: Item, level: "token" | "step") {
   return { actions, starts };
 }
 
-/**
- * The arrays of a batch, cut into micro-batches that are padded each to the smallest bucket that holds
- * them. Weights are the whole batch's, so that adding the micro-batches' losses and gradients gives the
- * batch's whatever the cut.
- */
-export function collate(items: readonly Item[], options: CollateOptions): Batch[] {
-  const { padId, buckets, normalisation = "sequence", level = "token" } = options;
-  const size = options.microBatch ?? items.length;
-  const columns = items.map((item) => columnsOf(item, level));
+/** The weight of each column of an item's actions and of its states, by item. */
+export function weightsOf(
+  columns: readonly { actions: number[]; starts: number[] }[],
+  normalisation: Normalisation = "sequence",
+) {
   const weigh = (kind: "actions" | "starts") => {
     const counts = columns.map((c) => c[kind].length);
     const total = counts.reduce((sum, n) => sum + n, 0);
     const rows = counts.filter((n) => n > 0).length;
     return counts.map((n) => normalisation === "token" ? 1 / total : 1 / (n * rows));
   };
-  const weights = { actions: weigh("actions"), starts: weigh("starts") };
+  return { actions: weigh("actions"), starts: weigh("starts") };
+}
+
+/**
+ * The arrays of a batch, cut into micro-batches that are padded each to the smallest bucket that holds
+ * them. Weights are the whole batch's, so that adding the micro-batches' losses and gradients gives the
+ * batch's whatever the cut.
+ */
+export function collate(items: readonly Item[], options: CollateOptions): Batch[] {
+  const { padId, buckets, level = "token" } = options;
+  const size = options.microBatch ?? items.length;
+  const columns = items.map((item) => columnsOf(item, level));
+  const weights = weightsOf(columns, options.normalisation);
   const batches: Batch[] = [];
   for (let start = 0; start < items.length; start += size) {
     const part = items.slice(start, start + size);
@@ -159,6 +173,8 @@ export function collate(items: readonly Item[], options: CollateOptions): Batch[
     const batch: Batch = {
       rows: size,
       time,
+      sequences: size,
+      columns: time - 1,
       tokens: part.reduce((sum, item) => sum + lengthOf(item), 0),
       ids: new Int32Array(size * time).fill(padId),
       actionWeights: new Float32Array(size * (time - 1)),

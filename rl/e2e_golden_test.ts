@@ -72,77 +72,80 @@ function trajectoryOf(batch: GoldenBatch, row: number): Trajectory {
 }
 
 for (const folder of goldenFiles("e2e", /^\w+$/)) {
-  Deno.test(`${folder}: losses of each step and parameters at the end`, async () => {
-    const run = readJson<Run>(join(folder, "run.json"));
-    const { config: settings, batches, log } = run;
-    const config = parseConfig(readJson(join(folder, "init_actor/config.json")));
-    const policy = await readTensors(join(folder, "init_actor/model.safetensors"));
-    const value = settings.critic_init === "zero"
-      ? addValueHead(config, policy)
-      : await readTensors(join(folder, "init_critic/model.safetensors"));
-    const trajectories = batches.flatMap((b) => b.ids.map((_, row) => trajectoryOf(b, row)));
-    const batchSize = batches[0]!.ids.length;
-    const { flags } = settings;
-    const level: Level = flags.traj_actor_loss ? "response" : flags.step_level ? "step" : "token";
-    const steps: Record<string, number>[] = [];
-    const result = await trainOreo({
-      networks: languageNetworks(config),
-      policy,
-      value,
-      trajectories,
-    }, {
-      level,
-      beta: settings.beta,
-      alpha: flags.kl_reg,
-      policyLearningRate: settings.lr,
-      valueLearningRate: settings.critic_lr,
-      adam: { weightDecay: settings.l2, maxGradNorm: settings.max_norm },
-      batchSize,
-      steps: run.n_steps,
-      seed: 0,
-      padId: 0,
-      maxLength: config.maxPositions,
-      plan: () =>
-        batches.map((_, i) => Array.from({ length: batchSize }, (_, r) => i * batchSize + r)),
-      onMetrics: (_, metrics) => steps.push(metrics),
-    });
+  for (const packing of [false, true]) {
+    Deno.test(`${folder}${packing ? ", packed" : ""}: losses of each step and parameters at the end`, async () => {
+      const run = readJson<Run>(join(folder, "run.json"));
+      const { config: settings, batches, log } = run;
+      const config = parseConfig(readJson(join(folder, "init_actor/config.json")));
+      const policy = await readTensors(join(folder, "init_actor/model.safetensors"));
+      const value = settings.critic_init === "zero"
+        ? addValueHead(config, policy)
+        : await readTensors(join(folder, "init_critic/model.safetensors"));
+      const trajectories = batches.flatMap((b) => b.ids.map((_, row) => trajectoryOf(b, row)));
+      const batchSize = batches[0]!.ids.length;
+      const { flags } = settings;
+      const level: Level = flags.traj_actor_loss ? "response" : flags.step_level ? "step" : "token";
+      const steps: Record<string, number>[] = [];
+      const result = await trainOreo({
+        networks: languageNetworks(config),
+        policy,
+        value,
+        trajectories,
+      }, {
+        level,
+        beta: settings.beta,
+        alpha: flags.kl_reg,
+        policyLearningRate: settings.lr,
+        valueLearningRate: settings.critic_lr,
+        adam: { weightDecay: settings.l2, maxGradNorm: settings.max_norm },
+        batchSize,
+        steps: run.n_steps,
+        seed: 0,
+        padId: 0,
+        maxLength: config.maxPositions,
+        ...(packing ? { packing: {}, microBatch: 3 } : {}),
+        plan: () =>
+          batches.map((_, i) => Array.from({ length: batchSize }, (_, r) => i * batchSize + r)),
+        onMetrics: (_, metrics) => steps.push(metrics),
+      });
 
-    const close = (actual: number, expected: number, what: string) =>
-      assertClose([actual], [expected], { absolute: 2e-5, relative: 2e-5 }, what);
-    assert.equal(steps.length, log.length);
-    for (const [i, expected] of log.entries()) {
-      const actual = steps[i]!;
-      close(actual.value_loss!, expected.critic_total_loss!, `value loss of step ${i}`);
-      close(actual.kl!, expected.kl_reg!, `KL of step ${i}`);
-      close(actual.kl_k3!, expected.kl_estimate!, `k3 of step ${i}`);
-      close(
-        actual.policy_loss! + flags.kl_reg * actual.kl!,
-        expected.actor_total_loss!,
-        `policy loss of step ${i}`,
-      );
-      close(actual.value_grad_norm!, expected.critic_grad_norm!, `value gradient of step ${i}`);
-      close(actual.policy_grad_norm!, expected.actor_grad_norm!, `policy gradient of step ${i}`);
-      close(actual.value_learning_rate!, expected.critic_lr!, `value rate of step ${i}`);
-      close(actual.policy_learning_rate!, expected.actor_lr!, `policy rate of step ${i}`);
-    }
-
-    for (
-      const [model, params, prefix] of [
-        ["policy", result.policy, "actor."],
-        ["value", result.value, "critic."],
-      ] as const
-    ) {
-      const expected = await readTensors(join(folder, "final.safetensors"), prefix);
-      const [host, golden] = await Promise.all([toHost(params), toHost(expected)]);
-      const known = Object.keys(golden).filter((name) => name in host);
-      assert.ok(known.length >= 10 && (model === "policy" || known.includes(VALUE_HEAD)));
-      let sum = 0, count = 0;
-      for (const name of known) {
-        assertClose(host[name]!, golden[name]!, { absolute: 2e-4 }, `${model} ${name}`);
-        golden[name]!.forEach((x, i) => sum += Math.abs(x - host[name]![i]!));
-        count += golden[name]!.length;
+      const close = (actual: number, expected: number, what: string) =>
+        assertClose([actual], [expected], { absolute: 2e-5, relative: 2e-5 }, what);
+      assert.equal(steps.length, log.length);
+      for (const [i, expected] of log.entries()) {
+        const actual = steps[i]!;
+        close(actual.value_loss!, expected.critic_total_loss!, `value loss of step ${i}`);
+        close(actual.kl!, expected.kl_reg!, `KL of step ${i}`);
+        close(actual.kl_k3!, expected.kl_estimate!, `k3 of step ${i}`);
+        close(
+          actual.policy_loss! + flags.kl_reg * actual.kl!,
+          expected.actor_total_loss!,
+          `policy loss of step ${i}`,
+        );
+        close(actual.value_grad_norm!, expected.critic_grad_norm!, `value gradient of step ${i}`);
+        close(actual.policy_grad_norm!, expected.actor_grad_norm!, `policy gradient of step ${i}`);
+        close(actual.value_learning_rate!, expected.critic_lr!, `value rate of step ${i}`);
+        close(actual.policy_learning_rate!, expected.actor_lr!, `policy rate of step ${i}`);
       }
-      assert.ok(sum / count <= 1e-6, `${model}: mean difference ${sum / count}`);
-    }
-  });
+
+      for (
+        const [model, params, prefix] of [
+          ["policy", result.policy, "actor."],
+          ["value", result.value, "critic."],
+        ] as const
+      ) {
+        const expected = await readTensors(join(folder, "final.safetensors"), prefix);
+        const [host, golden] = await Promise.all([toHost(params), toHost(expected)]);
+        const known = Object.keys(golden).filter((name) => name in host);
+        assert.ok(known.length >= 10 && (model === "policy" || known.includes(VALUE_HEAD)));
+        let sum = 0, count = 0;
+        for (const name of known) {
+          assertClose(host[name]!, golden[name]!, { absolute: 2e-4 }, `${model} ${name}`);
+          golden[name]!.forEach((x, i) => sum += Math.abs(x - host[name]![i]!));
+          count += golden[name]!.length;
+        }
+        assert.ok(sum / count <= 1e-6, `${model}: mean difference ${sum / count}`);
+      }
+    });
+  }
 }

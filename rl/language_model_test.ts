@@ -22,7 +22,9 @@ import { languageNetworks } from "./networks.ts";
 import { beamSearch } from "./search.ts";
 import { uniforms } from "./shuffle.ts";
 import { assertClose, tinyConfig as config } from "./test_support.ts";
-import { oreoObjective } from "./oreo_objective.ts";
+import type { Level } from "./objectives/mod.ts";
+import { oreoObjective, type OreoObjectiveOptions } from "./oreo_objective.ts";
+import { pack, type PackShapes } from "./packing.ts";
 import { objectiveGradients, upload } from "./trainer_programs.ts";
 import { trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
@@ -61,12 +63,17 @@ const reference = initParams(config, 2);
 /** Gradients of OREO's joint objective, summed over micro-batches, as one flat array. */
 async function gradientOf(
   items: Trajectory[],
-  options: Partial<CollateOptions>,
-  level: "token" | "step",
+  options: Partial<CollateOptions> & { shapes?: PackShapes },
+  level: Level,
+  more: OreoObjectiveOptions = {},
 ) {
-  const objective = oreoObjective("oreo", networks, { level, beta: 0.3, alpha: 0.1 });
+  const settings = { level, beta: 0.3, alpha: 0.1, ...more };
+  const objective = oreoObjective("oreo", networks, settings);
   const models: Models = { policy, value };
-  const batches = collate(items, { padId: 0, buckets: [16], level, ...options });
+  const states: "token" | "step" = level === "step" ? "step" : "token";
+  const given = { padId: 0, buckets: [16], level: states, ...options };
+  const { shapes } = given;
+  const batches = shapes === undefined ? collate(items, given) : pack(items, { ...given, shapes });
   let total: Float64Array | undefined;
   for (const batch of batches) {
     const flat = tf.tidy(() => {
@@ -100,6 +107,36 @@ for (const level of ["token", "step"] as const) {
         }
       }),
       { numRuns: 4 },
+    );
+  });
+}
+
+const packings: PackShapes[] = [
+  { time: 16, most: 3, rows: [2, 4], sequences: 2, columns: 16, share: 0.5 },
+  { time: 40, most: 2, rows: [1, 2, 3], sequences: 6, columns: 12, share: 0.9 },
+  { time: 16, most: 8, rows: [8], sequences: 8, columns: 24, share: 1 },
+];
+
+for (const level of ["token", "step", "response"] as const) {
+  Deno.test(`packing several sequences into a row does not change the ${level}-level gradient`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(1000),
+        fc.constantFrom(...packings),
+        fc.constantFrom(
+          {},
+          { kl: "exactReverse" as const },
+          { importanceSampling: true, clipLogRatios: 1 },
+        ),
+        async (seed, shapes, more) => {
+          const items = makeTrajectories(6, seed);
+          const expected = await gradientOf(items, {}, level, more);
+          const scale = Math.max(...expected.map(Math.abs));
+          const packed = await gradientOf(items, { shapes }, level, more);
+          assertClose(packed, expected, { absolute: 1e-5 * Math.max(1, scale) }, "packed");
+        },
+      ),
+      { numRuns: 3 },
     );
   });
 }

@@ -3,19 +3,16 @@
  * code can switch on beside the paper. One forward pass of the policy serves every term.
  */
 import { stopGradient, tf } from "../xla/mod.ts";
-import type { Models } from "./gradients.ts";
+import { compare, logProbsOf, valuesOf } from "./columns.ts";
 import type { Networks } from "./networks.ts";
 import {
   type BellmanInputs,
-  chosenLogProbs,
   dqoLoss,
   firstStates,
   importanceWeights,
-  klDivergence,
   type KlEstimator,
   klK3,
   type Level,
-  nextTokenDistributions,
   policyLoss,
   reverseCumulativeSum,
   valueLoss,
@@ -67,7 +64,7 @@ export interface OreoObjectiveOptions {
 const defaultAlpha = { token: 0.01, step: 0.1, response: 0.3 } as const;
 
 /** Parameters of a model with those that it stands on and that are not trained. */
-function wholeModel(name: string, models: Models, constants: Models): NamedTensors {
+function wholeModel(name: string, { models, constants }: ObjectiveInputs): NamedTensors {
   return { ...constants[`${name}_base`], ...models[name] };
 }
 
@@ -100,14 +97,6 @@ export function oreoObjective(
     ]
     : ["loss", ...valueSums];
 
-  const refLogProbsOf = (constants: Models, batch: BatchTensors) => {
-    const reference = constants.reference === undefined
-      ? undefined
-      : nextTokenDistributions(networks.policy.logits(constants.reference, batch.ids));
-    const chosen = reference === undefined ? undefined : chosenLogProbs(reference, batch.ids);
-    return { reference, refLogProbs: chosen ?? batch.refLogProbs };
-  };
-
   const bellman = (values: tf.Tensor2D, logRatios: tf.Tensor2D, batch: BatchTensors) => ({
     values,
     logRatios,
@@ -119,32 +108,37 @@ export function oreoObjective(
     clipLogRatios: options.clipLogRatios,
   });
 
-  const valuesOf = ({ models, constants }: ObjectiveInputs, ids: tf.Tensor2D) =>
-    networks.value.values(wholeModel("value", models, constants), ids)
-      .slice([0, 0], [ids.shape[0], ids.shape[1] - 1]) as tf.Tensor2D;
-
   const ofValueAlone = (inputs: ObjectiveInputs, batch: BatchTensors) => {
-    const values = valuesOf(inputs, batch.ids);
-    const { policy } = inputs.constants;
-    const logRatios = policy === undefined
-      ? tf.zerosLike(values)
-      : networks.policy.logProbs(policy, batch.ids)
-        .sub(refLogProbsOf(inputs.constants, batch).refLogProbs) as tf.Tensor2D;
+    const { policy, reference } = inputs.constants;
+    const values = valuesOf(networks.value, wholeModel("value", inputs), batch);
+    const logProbs = (params: NamedTensors) => logProbsOf(networks.policy, params, batch);
+    const logRatios = policy === undefined ? tf.zerosLike(values) : logProbs(policy).sub(
+      reference === undefined ? batch.refLogProbs : logProbs(reference),
+    ) as tf.Tensor2D;
     const loss = valueLoss(bellman(values, logRatios, batch));
     return { loss, kept: [loss, ...valueStatistics(values, batch)] };
   };
 
   const ofBoth = (inputs: ObjectiveInputs, batch: BatchTensors) => {
-    const { models, constants, memory } = inputs;
-    const { ids, actionWeights } = batch;
-    const { reference, refLogProbs } = refLogProbsOf(constants, batch);
-    const policy = nextTokenDistributions(
-      networks.policy.logits(wholeModel("policy", models, constants), ids),
+    const { constants, memory } = inputs;
+    const { actionWeights } = batch;
+    const policy = wholeModel("policy", inputs);
+    const compared = constants.reference === undefined ? undefined : compare(
+      networks.policy,
+      policy,
+      constants.reference,
+      batch,
+      kl === "exactReverse" ? kl : "exact",
     );
-    const logRatios = chosenLogProbs(policy, ids).sub(refLogProbs) as tf.Tensor2D;
-    const averaged = memory.average === undefined ? logRatios : networks.policy
-      .logProbs({ ...constants.policy_base, ...memory.average }, ids).sub(refLogProbs);
-    const forValue = bellman(valuesOf(inputs, ids), averaged as tf.Tensor2D, batch);
+    const refLogProbs = compared?.refLogProbs ?? batch.refLogProbs;
+    const logProbs = compared?.logProbs ?? logProbsOf(networks.policy, policy, batch);
+    const logRatios = logProbs.sub(refLogProbs) as tf.Tensor2D;
+    const averaged = memory.average === undefined
+      ? logRatios
+      : logProbsOf(networks.policy, { ...constants.policy_base, ...memory.average }, batch)
+        .sub(refLogProbs);
+    const values = valuesOf(networks.value, wholeModel("value", inputs), batch);
+    const forValue = bellman(values, averaged as tf.Tensor2D, batch);
     const rowWeights = options.importanceSampling
       ? importanceWeights(forValue).expandDims(1)
       : undefined;
@@ -175,10 +169,7 @@ export function oreoObjective(
         : forPolicy,
       level,
     );
-    const divergence = kl === "k3" ? k3 : weightedSum(
-      kl === "exact" ? klDivergence(policy, reference!) : klDivergence(reference!, policy),
-      actionWeights,
-    );
+    const divergence = kl === "k3" ? k3 : weightedSum(compared!.divergence(), actionWeights);
     const weight = klTarget === undefined
       ? tf.scalar(alpha)
       : stopGradient(memory.kl_target!.log_coefficient!).exp();

@@ -10,9 +10,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { leavesOf, mapTree, tf } from "../xla/mod.ts";
-import { bucketLengths, collate, type CollateOptions, type Item, planEpoch } from "./batches.ts";
+import {
+  type Batch,
+  bucketLengths,
+  collate,
+  type CollateOptions,
+  type Item,
+  planEpoch,
+} from "./batches.ts";
 import type { Models } from "./gradients.ts";
 import { adamInit, adamStep, cosineRate, defaultWarmup } from "./optimizer.ts";
+import { pack, packShapes } from "./packing.ts";
 import {
   type Best,
   type Fingerprint,
@@ -70,6 +78,7 @@ class TrainingRun {
   readonly #perEpoch: number;
   readonly #totalSteps: number;
   readonly #collate: CollateOptions;
+  readonly #packing: Omit<Parameters<typeof pack>[1], keyof CollateOptions> | undefined;
   readonly #fingerprint: Fingerprint;
   readonly #programs: ReturnType<typeof programs>;
   #state: TrainingState;
@@ -105,6 +114,7 @@ class TrainingRun {
       level: options.level ?? "token",
       microBatch: Math.min(options.microBatch ?? this.#batchSize, this.#batchSize),
     };
+    this.#packing = options.packing === undefined ? undefined : this.#packed(options.packing);
     this.#fingerprint = this.#settings();
     this.#programs = programs(objective, options.adam ?? {});
     this.#state = initialState(models, objective);
@@ -159,7 +169,7 @@ class TrainingRun {
   /** Starts the programs of one step; nothing is read back. */
   #dispatch(step: number): void {
     const indices = this.#indicesOf(step);
-    const batches = collate(indices.map((i) => this.items[i]!), this.#collate);
+    const batches = this.#arrays(indices.map((i) => this.items[i]!));
     const { rates, hyper } = this.#ratesOf(step);
     const result = this.#programs.step(this.#state, this.constants, batches, hyper);
     leavesOf(hyper).forEach((tensor) => tensor.dispose());
@@ -173,6 +183,30 @@ class TrainingRun {
       tokens: batches.reduce((sum, b) => sum + b.tokens, 0),
       padded: batches.reduce((sum, b) => sum + b.rows * b.time, 0),
     });
+  }
+
+  /** The micro-batches of these items, padded or packed. */
+  #arrays(items: readonly Item[]): Batch[] {
+    return this.#packing === undefined
+      ? collate(items, this.#collate)
+      : pack(items, { ...this.#collate, ...this.#packing });
+  }
+
+  /** Shapes that the first epoch's batches fill best. */
+  #packed({ together = 1 }: { together?: number }) {
+    const { heldOut, buckets } = this.options;
+    const all = [...this.items, ...heldOut?.items ?? []];
+    const batches = Array.from(
+      { length: Math.min(this.#perEpoch, this.#totalSteps) },
+      (_, step) => this.#indicesOf(step).map((i) => this.items[i]!),
+    );
+    const shapes = packShapes(batches, {
+      count: buckets ?? 4,
+      microBatch: this.#collate.microBatch!,
+      together,
+      items: all,
+    });
+    return { shapes, together };
   }
 
   /** The rates of the models that the step trains, and what their updates need of it. */
@@ -204,7 +238,9 @@ class TrainingRun {
   #indicesOf(step: number): number[] {
     const epoch = Math.floor(step / this.#perEpoch);
     if (this.#plan?.epoch !== epoch) {
-      const { seed, window, plan } = this.options;
+      const { seed, plan, packing } = this.options;
+      // Packed rows need no batches of like lengths.
+      const window = this.options.window ?? (packing === undefined ? undefined : 1);
       const order = { batchSize: this.#batchSize, seed, epoch };
       const batches = plan?.(epoch) ??
         planEpoch(this.#lengths, window === undefined ? order : { ...order, window });
@@ -297,7 +333,7 @@ class TrainingRun {
 
   async #evaluateHeldOut(step: number): Promise<void> {
     const { items } = this.options.heldOut!;
-    const batches = collate(items, this.#collate);
+    const batches = this.#arrays(items);
     const sums = await this.#programs.evaluate(this.#state, this.constants, batches);
     const loss = sums[this.objective.sums[0]!]!;
     const named = Object.entries({ ...this.objective.describe(sums), loss });
@@ -364,6 +400,7 @@ class TrainingRun {
       level: this.#collate.level!,
       buckets: this.#collate.buckets.join(),
       window: options.window ?? null,
+      ...(this.#packing === undefined ? {} : { packing: JSON.stringify(this.#packing) }),
       ...(options.freeze === undefined ? {} : { freeze: JSON.stringify(options.freeze) }),
     };
   }

@@ -38,6 +38,13 @@ export interface TrainingOptions {
   maxLength: number;
   /** Number of padded lengths, so of compilations; default 4. */
   buckets?: number;
+  /**
+   * Several sequences share a row of the longest's length, in place of padding each to a bucket; then
+   * `buckets` counts the numbers of rows. Does not change a batch's gradient but for rounding; the order
+   * of an epoch is drawn without regard to lengths (`window` 1) unless `window` is given. Off by default.
+   * `microBatch` is then a mean. `together` consecutive items stay in one row; default 1.
+   */
+  packing?: { together?: number };
   /** See `PlanOptions.window`. */
   window?: number;
   /** The batches of an epoch as indices, in place of the seeded order (a curriculum, a replay). */

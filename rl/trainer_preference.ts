@@ -5,6 +5,7 @@
 import { UserError } from "../errors.ts";
 import { jit, tf } from "../xla/mod.ts";
 import { bucketLengths, collate, planEpoch } from "./batches.ts";
+import { logProbsOf } from "./columns.ts";
 import type { PolicyNetwork } from "./networks.ts";
 import { dpoLoss, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
@@ -166,8 +167,8 @@ function twins(
   batch: BatchTensors,
 ) {
   const params = { ...constants.policy_base, ...models.policy };
-  const logRatios = network.logProbs(params, batch.ids).sub(batch.refLogProbs) as tf.Tensor2D;
-  const half = batch.ids.shape[0] / 2;
+  const logRatios = logProbsOf(network, params, batch).sub(batch.refLogProbs) as tf.Tensor2D;
+  const half = batch.rewards.shape[0] / 2;
   const column = (x: tf.Tensor, i: number) =>
     x.reshape([half, 2]).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
   const sums = responseLogProbs(logRatios, batch.actionWeights.greater(0) as tf.Tensor2D);
@@ -208,6 +209,7 @@ async function trainTwins(
       ...options,
       batchSize: 2 * batchSize,
       ...(options.microBatch === undefined ? {} : { microBatch: 2 * options.microBatch }),
+      ...(options.packing === undefined ? {} : { packing: { together: 2 } }),
       normalisation: "sequence",
       learningRates: { policy: learningRate },
       plan: (epoch) =>

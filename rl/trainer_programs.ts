@@ -8,11 +8,11 @@ import { jit, leavesOf, mapTree, tf } from "../xla/mod.ts";
 import type { Batch } from "./batches.ts";
 import { gradientsOf, type Models } from "./gradients.ts";
 import { type AdamOptions, adamUpdate } from "./optimizer.ts";
+import type { PaddedOrPacked } from "./columns.ts";
 import type { Fingerprint, TrainingState } from "./trainer_checkpoint.ts";
 
 /** A micro-batch on the device; the fields are `Batch`'s. */
-export type BatchTensors = {
-  ids: tf.Tensor2D;
+export type BatchTensors = PaddedOrPacked & {
   actionWeights: tf.Tensor2D;
   stateWeights: tf.Tensor2D;
   rewards: tf.Tensor1D;
@@ -63,9 +63,22 @@ export function objectiveGradients(
 
 /** Host arrays to the device. */
 export function upload(batch: Batch): BatchTensors {
-  const columns: [number, number] = [batch.rows, batch.time - 1];
+  const columns: [number, number] = [batch.sequences, batch.columns];
+  const tokens: [number, number] = [batch.rows, batch.time];
+  const { layout } = batch;
   return {
-    ids: tf.tensor2d(batch.ids, [batch.rows, batch.time], "int32"),
+    ids: tf.tensor2d(batch.ids, tokens, "int32"),
+    ...(layout === undefined ? {} : {
+      layout: {
+        segments: tf.tensor2d(layout.segments, tokens, "int32"),
+        positions: tf.tensor2d(layout.positions, tokens, "int32"),
+        at: tf.tensor1d(layout.at, "int32"),
+        targets: tf.tensor1d(layout.targets, "int32"),
+        slots: tf.tensor1d(layout.slots, "int32"),
+        columns: tf.tensor2d(layout.columns, columns, "int32"),
+        sources: tf.tensor1d(layout.sources, "int32"),
+      },
+    }),
     actionWeights: tf.tensor2d(batch.actionWeights, columns),
     stateWeights: tf.tensor2d(batch.stateWeights, columns),
     rewards: tf.tensor1d(batch.rewards),

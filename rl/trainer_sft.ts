@@ -1,5 +1,6 @@
 /** Maximum likelihood on demonstrations, and rejection sampling: the same on what succeeded. */
 import { UserError } from "../errors.ts";
+import { logProbsOf } from "./columns.ts";
 import type { PolicyNetwork } from "./networks.ts";
 import { sftLoss } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
@@ -96,9 +97,10 @@ function likelihoodObjective(name: string, network: PolicyNetwork): Objective {
     name,
     settings: {},
     sums: ["loss"],
-    loss({ models, constants }, { ids, actionWeights }) {
+    loss({ models, constants }, batch) {
       const params = { ...constants.policy_base, ...models.policy };
-      const loss = sftLoss(network.logProbs(params, ids), actionWeights, actionWeights);
+      const { actionWeights } = batch;
+      const loss = sftLoss(logProbsOf(network, params, batch), actionWeights, actionWeights);
       return { loss, kept: [loss] };
     },
     describe: (sums) => sums,

@@ -23,6 +23,8 @@ export const trainingFields = {
   weightDecay: z.number().nonnegative().default(0),
   /** Padded lengths that programs are compiled for. */
   buckets: z.int().positive().default(2),
+  packing: z.boolean().optional()
+    .describe("several sequences share a row; buckets then counts numbers of rows"),
   checkpointEvery: z.int().positive().default(200).describe("steps"),
   checkpointMinutes: z.number().positive().optional()
     .describe("also a checkpoint where so many minutes have passed since the last"),
@@ -80,6 +82,7 @@ export function trainerOptions(
     ...(params.microBatch === undefined ? {} : { microBatch: params.microBatch }),
     adam: { weightDecay: params.weightDecay },
     buckets: params.buckets,
+    ...(params.packing ? { packing: {} } : {}),
     seed,
     padId: model.tokenizer.padId,
     maxLength: model.config.maxPositions,
