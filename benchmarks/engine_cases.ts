@@ -31,7 +31,7 @@ export interface BatchShape {
 /** Runs the case once; seconds of one unit of its work. */
 export type Timed = () => Promise<number>;
 
-function configOf(model: ModelSize): ModelConfig {
+export function configOf(model: ModelSize): ModelConfig {
   return parseConfig({
     model_type: "qwen2",
     vocab_size: model.vocab,

@@ -8,6 +8,7 @@ import { benchEngine } from "./engine.ts";
 import { benchLanguageModels } from "./lm.ts";
 import { benchMath } from "./math.ts";
 import { benchPipeline } from "./pipeline.ts";
+import { benchRl } from "./rl.ts";
 
 const benchmarks: Record<string, () => Promise<void>> = {
   engine: benchEngine,
@@ -15,6 +16,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   math: benchMath,
   alfworld: benchAlfworld,
   lm: benchLanguageModels,
+  rl: benchRl,
 };
 
 if (import.meta.main) {

@@ -15,6 +15,8 @@ export interface Peer {
   readonly name: string;
   /** Median seconds of one unit of the requested work. */
   seconds(request: Record<string, unknown>): Promise<number>;
+  /** All that it answers. */
+  ask(request: Record<string, unknown>): Promise<Record<string, unknown>>;
   close(): Promise<void>;
 }
 
@@ -56,15 +58,19 @@ export async function startPeer(program: string, script: string): Promise<Peer> 
   const answer = async () => {
     const { value, done } = await lines.next();
     if (done) throw new UserError(`bench: peer ${script} ended early; its error stands above`);
-    return JSON.parse(value) as { peer?: string; seconds?: number };
+    return JSON.parse(value) as Record<string, unknown>;
+  };
+  const ask = async (request: Record<string, unknown>) => {
+    child.stdin.write(JSON.stringify(request) + "\n");
+    return await answer();
   };
   const greeting = await answer();
   return {
-    name: greeting.peer ?? script,
+    name: typeof greeting.peer === "string" ? greeting.peer : script,
+    ask,
     async seconds(request) {
-      child.stdin.write(JSON.stringify(request) + "\n");
-      const { seconds } = await answer();
-      if (seconds === undefined) throw new Error(`peer ${script} answered without seconds`);
+      const { seconds } = await ask(request);
+      if (typeof seconds !== "number") throw new Error(`peer ${script} answered without seconds`);
       return seconds;
     },
     async close() {

@@ -4,7 +4,7 @@
  * fields of {@link ModelConfig}; training differentiates it with tfjs's tape, scoring and generation
  * call the same pieces. Nothing here holds state, samples or touches files.
  */
-import { asType, checkpoint, isBfloat16, random, tf } from "../xla/mod.ts";
+import { asType, checkpoint, computeAgain, isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parameterShapes } from "./config.ts";
 import { loraScale } from "./lora_scale.ts";
@@ -102,9 +102,26 @@ export function rmsNorm<T extends tf.Tensor>(x: T, weight: tf.Tensor1D, eps: num
   return norm(x, weight) as T;
 }
 
-/** SiLU-gated product, `gate * sigmoid(gate) * up` (Shazeer 2020). */
+/**
+ * SiLU-gated product, `gate * sigmoid(gate) * up` (Shazeer 2020), with its gradient written out: the tape
+ * would keep two more tensors, which are cheap to compute again.
+ */
 export function swiGlu<T extends tf.Tensor>(gate: T, up: T): T {
-  return tf.mul(tf.mul(gate, tf.sigmoid(gate)), up) as T;
+  const gated = tf.customGrad((...inputs) => {
+    const [g, u, save] = inputs as unknown as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+    save([g, u]);
+    return {
+      value: tf.mul(tf.mul(g, tf.sigmoid(g)), u),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const [g, u] = [computeAgain(saved[0]!, dy), saved[1]!];
+        const share = tf.sigmoid(g);
+        const silu = tf.mul(g, share);
+        const slope = tf.add(share, tf.mul(silu, tf.sub(1, share)));
+        return [tf.mul(tf.mul(dy, u), slope), tf.mul(dy, silu)];
+      },
+    };
+  });
+  return gated(gate, up) as T;
 }
 
 /** `x · weightᵀ (+ LoRA) (+ bias)`: [rows, in] x [out, in] -> [rows, out], in the compute type. */
@@ -167,6 +184,29 @@ function layerContext(
   };
 }
 
+/** Queries `from` to `to` (exclusive) of a row. */
+interface Block {
+  from: number;
+  to: number;
+}
+
+/** Rows from this length on are attended to block by block. */
+const BLOCKED_FROM = 192;
+
+/**
+ * A long row's queries in four blocks: none needs keys after its end, so that 10 of 16 squares of
+ * scores are computed instead of all.
+ */
+function queryBlocks(time: number): Block[] {
+  if (time < BLOCKED_FROM) return [{ from: 0, to: time }];
+  const size = Math.ceil(time / 4 / 8) * 8;
+  const blocks: Block[] = [];
+  for (let from = 0; from < time; from += size) {
+    blocks.push({ from, to: Math.min(time, from + size) });
+  }
+  return blocks;
+}
+
 /** Grouped-query causal attention over whole rows: [batch * time, hidden] -> the same. */
 function attention(
   context: LayerContext,
@@ -189,20 +229,37 @@ function attention(
   const key = rotate(heads("k", kvHeads), tables.key);
   const value = heads("v", kvHeads);
 
-  // The queries that share a key head become rows of one matrix: [batch, kv, groups * time, dim].
-  const grouped = tf.reshape(
-    tf.transpose(tf.reshape(query, [batch, time, kvHeads, groups, headDim]), [0, 2, 3, 1, 4]),
-    [batch, kvHeads, groups * time, headDim],
+  const grouped = tf.transpose(
+    tf.reshape(query, [batch, time, kvHeads, groups, headDim]),
+    [0, 2, 3, 1, 4],
   );
-  const keys = tf.transpose(key, [0, 2, 1, 3]);
-  const scores = asFloat32(tf.matMul(low(grouped), low(keys), false, true), low);
-  const masked = tf.add(tf.reshape(scores, [batch, kvHeads, groups, time, time]), bias);
-  const weights = tf.reshape(tf.softmax(masked), [batch, kvHeads, groups * time, time]);
-  const mixed = asFloat32(tf.matMul(low(weights), low(tf.transpose(value, [0, 2, 1, 3]))), low);
-  const rows = tf.reshape(
-    tf.transpose(tf.reshape(mixed, [batch, kvHeads, groups, time, headDim]), [0, 3, 1, 2, 4]),
-    [batch * time, numHeads * headDim],
-  ) as tf.Tensor2D;
+  const [keys, seen] = [key, value].map((x) => tf.transpose(x, [0, 2, 1, 3]));
+  /** What the queries of a block see: the keys up to the block's end. */
+  const mix = ({ from, to }: Block) => {
+    const whole = from === 0 && to === time;
+    const until = (x: tf.Tensor) => whole ? x : tf.slice(x, 0, [batch, kvHeads, to, headDim]);
+    const own = whole
+      ? grouped
+      : tf.slice(grouped, [0, 0, 0, from, 0], [batch, kvHeads, groups, to - from, headDim]);
+    const mask = whole ? bias : tf.slice(bias, [...bias.shape.slice(2).fill(0), from, 0], [
+      ...bias.shape.slice(0, -2),
+      to - from,
+      to,
+    ]);
+    // The queries that share a key head become rows of one matrix: [batch, kv, groups * block, dim].
+    const rows = tf.reshape(own, [batch, kvHeads, groups * (to - from), headDim]);
+    const scores = asFloat32(tf.matMul(low(rows), low(until(keys!)), false, true), low);
+    const masked = tf.add(tf.reshape(scores, [batch, kvHeads, groups, to - from, to]), mask);
+    const weights = tf.reshape(tf.softmax(masked), [batch, kvHeads, groups * (to - from), to]);
+    const mixed = asFloat32(tf.matMul(low(weights), low(until(seen!))), low);
+    return tf.reshape(mixed, [batch, kvHeads, groups, to - from, headDim]);
+  };
+  const blocks = queryBlocks(time).map(mix);
+  const mixed = blocks.length === 1 ? blocks[0]! : tf.concat(blocks, 3);
+  const rows = tf.reshape(tf.transpose(mixed, [0, 3, 1, 2, 4]), [
+    batch * time,
+    numHeads * headDim,
+  ]) as tf.Tensor2D;
   return linear(context, params, `${name}.o_proj`, rows, config.attentionOutputBias);
 }
 

@@ -3,6 +3,7 @@ import { jit, tf, useBackend } from "../xla/mod.ts";
 import { targetLogProbs } from "./log_probs.ts";
 import {
   type ForwardOptions,
+  hiddenStates,
   initParams,
   type Params,
   rmsNorm,
@@ -71,6 +72,17 @@ Deno.test("the norm's gradient is that of its formula", async () => {
   for (const [i, grad] of got.entries()) {
     assert.ok(maxDifference(await grad.data(), await want[i]!.data()) < 1e-5);
   }
+});
+
+Deno.test("a long row, attended to block by block, begins as its first tokens alone", async () => {
+  const long = tf.tensor2d(
+    [Array.from({ length: 200 }, (_, i) => (7 * i) % 11)],
+    [1, 200],
+    "int32",
+  );
+  const whole = tf.slice(hiddenStates(config, params, long), [0, 0, 0], [1, 150, -1]);
+  const short = hiddenStates(config, params, tf.slice(long, [0, 0], [1, 150]));
+  assert.ok(maxDifference(await whole.data(), await short.data()) < 1e-5);
 });
 
 Deno.test("layers computed again in the backward pass give the same gradients", async () => {

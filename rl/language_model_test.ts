@@ -26,7 +26,7 @@ import type { Level } from "./objectives/mod.ts";
 import { oreoObjective, type OreoObjectiveOptions } from "./oreo_objective.ts";
 import { pack, type PackShapes } from "./packing.ts";
 import { objectiveGradients, upload } from "./trainer_programs.ts";
-import { trainOreo } from "./trainer_oreo.ts";
+import { oreoStepPeak, trainOreo } from "./trainer_oreo.ts";
 import { trainSft } from "./trainer_sft.ts";
 import type { Trajectory } from "./trajectory.ts";
 
@@ -221,6 +221,19 @@ Deno.test("reference log-probabilities in the data stand for the reference model
   }
   assert.equal(k3.kl, k3.kl_k3);
   assert.notEqual(exact.kl, exact.kl_k3);
+});
+
+Deno.test("rematerialisation plans less memory for a step", () => {
+  const trajectories = makeTrajectories(8, 6);
+  const peak = (rematerialise: boolean) =>
+    oreoStepPeak(
+      { networks: languageNetworks(config, { rematerialise }), policy, value, trajectories },
+      { batchSize: 8, steps: 1, seed: 0, padId: 0, maxLength: 32 },
+    );
+  const [plain, again] = [peak(false), peak(true)];
+  // Other backends plan no memory.
+  assert.equal(again === undefined, tf.getBackend() !== "xla");
+  if (plain !== undefined) assert.ok(again! < 0.9 * plain, `${again} of ${plain} bytes`);
 });
 
 Deno.test("SFT brings a transformer to repeat its demonstrations", async () => {

@@ -4,7 +4,8 @@
  * (`languageNetworks` makes them of a language model); tasks and stages are not known here.
  */
 export * from "./balance.ts";
-export { bucketLengths, type Item, planEpoch } from "./batches.ts";
+export { type Batch, bucketLengths, type Item, planEpoch } from "./batches.ts";
+export { pack, type PackShapes, packShapes } from "./packing.ts";
 export type { Models } from "./gradients.ts";
 export {
   languageNetworks,
@@ -46,7 +47,13 @@ export {
   trainKto,
 } from "./trainer_preference.ts";
 export type { KlTarget } from "./oreo_memory.ts";
-export { type OreoInputs, type OreoOptions, type OreoResult, trainOreo } from "./trainer_oreo.ts";
+export {
+  type OreoInputs,
+  type OreoOptions,
+  type OreoResult,
+  oreoStepPeak,
+  trainOreo,
+} from "./trainer_oreo.ts";
 export {
   type SftOptions,
   type SftResult,

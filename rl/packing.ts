@@ -115,7 +115,7 @@ export interface ShapeOptions {
 const stretches = [1, 1.5, 2];
 
 /** Padding that is not worth longer rows. */
-const enough = 0.08;
+const enough = 0.095;
 
 /**
  * Shapes for batches like `batches`: rows as long as the longest sequence where these leave little room

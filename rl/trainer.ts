@@ -4,23 +4,15 @@
  * and exact resume, metrics read back every few steps so that the device never waits for the host, a
  * stop on NaN or exploding loss with the batch saved for a look, the best models by a score.
  */
-import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { leavesOf, mapTree, tf } from "../xla/mod.ts";
-import {
-  type Batch,
-  bucketLengths,
-  collate,
-  type CollateOptions,
-  type Item,
-  planEpoch,
-} from "./batches.ts";
+import type { Item } from "./batches.ts";
+import { BatchSource } from "./batch_source.ts";
 import type { Models } from "./gradients.ts";
 import { adamInit, adamStep, cosineRate, defaultWarmup } from "./optimizer.ts";
-import { pack, packShapes } from "./packing.ts";
 import {
   type Best,
   type Fingerprint,
@@ -30,7 +22,6 @@ import {
 } from "./trainer_checkpoint.ts";
 import type { TrainingOptions, TrainingResult } from "./trainer_options.ts";
 import { type Objective, programs } from "./trainer_programs.ts";
-import { lengthOf } from "./trajectory.ts";
 
 interface Pending {
   step: number;
@@ -72,13 +63,16 @@ export async function train(
   return await run.execute();
 }
 
+/** The most bytes of `train`'s first step on a device, see `programs`' `peakBytes`. Trains nothing. */
+export function stepPeak(
+  ...[objective, models, ...rest]: Parameters<typeof train>
+): number | undefined {
+  return new TrainingRun(objective, models, ...rest).peakBytes();
+}
+
 class TrainingRun {
-  readonly #lengths: number[];
-  readonly #batchSize: number;
-  readonly #perEpoch: number;
+  readonly #source: BatchSource;
   readonly #totalSteps: number;
-  readonly #collate: CollateOptions;
-  readonly #packing: Omit<Parameters<typeof pack>[1], keyof CollateOptions> | undefined;
   readonly #fingerprint: Fingerprint;
   readonly #programs: ReturnType<typeof programs>;
   #state: TrainingState;
@@ -87,7 +81,6 @@ class TrainingRun {
   #lastFlush = 0;
   #lastSave = 0;
   #metrics: Record<string, number> = {};
-  #plan: { epoch: number; batches: number[][] } | undefined;
 
   constructor(
     readonly objective: Objective,
@@ -97,24 +90,8 @@ class TrainingRun {
     readonly options: TrainingOptions,
   ) {
     if (items.length === 0) throw new UserError(`cannot train ${objective.name}: no sequences`);
-    if ((options.epochs === undefined) === (options.steps === undefined)) {
-      throw new TypeError("give either epochs or steps");
-    }
-    this.#lengths = items.map(lengthOf);
-    this.#batchSize = Math.min(options.batchSize ?? 128, items.length);
-    this.#perEpoch = Math.ceil(items.length / this.#batchSize);
-    this.#totalSteps = options.steps ?? Math.ceil(options.epochs! * this.#perEpoch);
-    this.#collate = {
-      padId: options.padId,
-      buckets: bucketLengths([...this.#lengths, ...(options.heldOut?.items ?? []).map(lengthOf)], {
-        count: options.buckets ?? 4,
-        maxLength: options.maxLength,
-      }),
-      normalisation: options.normalisation ?? "sequence",
-      level: options.level ?? "token",
-      microBatch: Math.min(options.microBatch ?? this.#batchSize, this.#batchSize),
-    };
-    this.#packing = options.packing === undefined ? undefined : this.#packed(options.packing);
+    this.#source = new BatchSource(items, options);
+    this.#totalSteps = this.#source.totalSteps;
     this.#fingerprint = this.#settings();
     this.#programs = programs(objective, options.adam ?? {});
     this.#state = initialState(models, objective);
@@ -166,10 +143,19 @@ class TrainingRun {
     };
   }
 
+  peakBytes(): number | undefined {
+    const batches = this.#source.arrays(this.#source.indicesOf(0).map((i) => this.items[i]!));
+    const { hyper } = this.#ratesOf(0);
+    const peak = this.#programs.peakBytes(this.#state, this.constants, batches, hyper);
+    leavesOf(hyper).forEach((tensor) => tensor.dispose());
+    this.#dispose();
+    return peak;
+  }
+
   /** Starts the programs of one step; nothing is read back. */
   #dispatch(step: number): void {
-    const indices = this.#indicesOf(step);
-    const batches = this.#arrays(indices.map((i) => this.items[i]!));
+    const indices = this.#source.indicesOf(step);
+    const batches = this.#source.arrays(indices.map((i) => this.items[i]!));
     const { rates, hyper } = this.#ratesOf(step);
     const result = this.#programs.step(this.#state, this.constants, batches, hyper);
     leavesOf(hyper).forEach((tensor) => tensor.dispose());
@@ -183,30 +169,6 @@ class TrainingRun {
       tokens: batches.reduce((sum, b) => sum + b.tokens, 0),
       padded: batches.reduce((sum, b) => sum + b.rows * b.time, 0),
     });
-  }
-
-  /** The micro-batches of these items, padded or packed. */
-  #arrays(items: readonly Item[]): Batch[] {
-    return this.#packing === undefined
-      ? collate(items, this.#collate)
-      : pack(items, { ...this.#collate, ...this.#packing });
-  }
-
-  /** Shapes that the first epoch's batches fill best. */
-  #packed({ together = 1 }: { together?: number }) {
-    const { heldOut, buckets } = this.options;
-    const all = [...this.items, ...heldOut?.items ?? []];
-    const batches = Array.from(
-      { length: Math.min(this.#perEpoch, this.#totalSteps) },
-      (_, step) => this.#indicesOf(step).map((i) => this.items[i]!),
-    );
-    const shapes = packShapes(batches, {
-      count: buckets ?? 4,
-      microBatch: this.#collate.microBatch!,
-      together,
-      items: all,
-    });
-    return { shapes, together };
   }
 
   /** The rates of the models that the step trains, and what their updates need of it. */
@@ -233,20 +195,6 @@ class TrainingRun {
   #schedule(model: string) {
     const totalSteps = this.#totalSteps - this.#waits(model);
     return { totalSteps, warmupSteps: this.options.warmupSteps ?? defaultWarmup(totalSteps) };
-  }
-
-  #indicesOf(step: number): number[] {
-    const epoch = Math.floor(step / this.#perEpoch);
-    if (this.#plan?.epoch !== epoch) {
-      const { seed, plan, packing } = this.options;
-      // Packed rows need no batches of like lengths.
-      const window = this.options.window ?? (packing === undefined ? undefined : 1);
-      const order = { batchSize: this.#batchSize, seed, epoch };
-      const batches = plan?.(epoch) ??
-        planEpoch(this.#lengths, window === undefined ? order : { ...order, window });
-      this.#plan = { epoch, batches };
-    }
-    return this.#plan.batches[step % this.#perEpoch]!;
   }
 
   /** Reads the pending metrics, checks them and hands them on. */
@@ -333,7 +281,7 @@ class TrainingRun {
 
   async #evaluateHeldOut(step: number): Promise<void> {
     const { items } = this.options.heldOut!;
-    const batches = this.#arrays(items);
+    const batches = this.#source.arrays(items);
     const sums = await this.#programs.evaluate(this.#state, this.constants, batches);
     const loss = sums[this.objective.sums[0]!]!;
     const named = Object.entries({ ...this.objective.describe(sums), loss });
@@ -381,26 +329,13 @@ class TrainingRun {
   /** What decides the result, by name, for the checkpoint. */
   #settings(): Fingerprint {
     const { options } = this;
-    const data = createHash("sha256");
-    for (const { promptIds, responseIds, reward } of this.items) {
-      data.update(`${promptIds.length} ${responseIds.join(",")} ${reward};`);
-    }
     return {
       objective: this.objective.name,
       ...this.objective.settings,
-      data: data.digest("hex").slice(0, 16),
-      steps: this.#totalSteps,
-      batchSize: this.#batchSize,
-      microBatch: this.#collate.microBatch!,
+      ...this.#source.settings(),
       learningRates: JSON.stringify(options.learningRates),
       warmupSteps: options.warmupSteps ?? defaultWarmup(this.#totalSteps),
       adam: JSON.stringify(options.adam ?? {}),
-      seed: options.seed,
-      normalisation: this.#collate.normalisation!,
-      level: this.#collate.level!,
-      buckets: this.#collate.buckets.join(),
-      window: options.window ?? null,
-      ...(this.#packing === undefined ? {} : { packing: JSON.stringify(this.#packing) }),
       ...(options.freeze === undefined ? {} : { freeze: JSON.stringify(options.freeze) }),
     };
   }

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { Networks } from "./networks.ts";
 import { oreoObjective, type OreoObjectiveOptions } from "./oreo_objective.ts";
 import type { NamedTensors } from "./optimizer.ts";
-import { disposeModels, train, type TrainingOptions } from "./trainer.ts";
+import { disposeModels, stepPeak, train, type TrainingOptions } from "./trainer.ts";
 import type { Trajectory } from "./trajectory.ts";
 
 export interface OreoOptions
@@ -147,16 +147,16 @@ function valueRate(options: OreoOptions): number {
   return options.valueLearningRate ?? options.policyLearningRate ?? 5e-6;
 }
 
-async function trainJointly(
+/** What `train` is told for both models together. */
+function jointTraining(
   inputs: OreoInputs,
   options: Omit<OreoOptions, "valueFirst">,
-  first: { metrics: Record<string, number> } | undefined,
-): Promise<OreoResult> {
+): Parameters<typeof train> {
   const { policy, value, base, trajectories } = inputs;
   const { checkpoints, policyFreeze, method = "oreo" } = options;
   const onData = options.kl === "k3" ||
     (method === "dqo" && trajectories.every((t) => t.refLogProbs !== undefined));
-  const { models, ...rest } = await train(
+  return [
     oreoObjective(method, inputs.networks, options),
     { policy, value },
     {
@@ -176,11 +176,30 @@ async function trainJointly(
         checkpoints: { ...checkpoints, folder: join(checkpoints.folder, "joint") },
       }),
     },
-  );
+  ];
+}
+
+async function trainJointly(
+  inputs: OreoInputs,
+  options: Omit<OreoOptions, "valueFirst">,
+  first: { metrics: Record<string, number> } | undefined,
+): Promise<OreoResult> {
+  const { models, ...rest } = await train(...jointTraining(inputs, options));
   return {
     policy: models.policy!,
     value: models.value!,
     ...rest,
     ...(first === undefined ? {} : { valueMetrics: first.metrics }),
   };
+}
+
+/**
+ * The most bytes that a step of such a training has on one device at a time, by the plans of its compiled
+ * programs; undefined where the backend makes none. Trains nothing.
+ */
+export function oreoStepPeak(
+  inputs: OreoInputs,
+  { valueFirst: _, ...options }: OreoOptions,
+): number | undefined {
+  return stepPeak(...jointTraining(inputs, options));
 }

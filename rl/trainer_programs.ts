@@ -4,7 +4,7 @@
  * adds to the gradients before it and one for the update. And the objective's value alone, on data that
  * is held out.
  */
-import { jit, leavesOf, mapTree, tf } from "../xla/mod.ts";
+import { jit, leavesOf, mapTree, type MemoryPlan, tf } from "../xla/mod.ts";
 import type { Batch } from "./batches.ts";
 import { gradientsOf, type Models } from "./gradients.ts";
 import { type AdamOptions, adamUpdate } from "./optimizer.ts";
@@ -191,6 +191,40 @@ export function programs(objective: Objective, adam: AdamOptions) {
         acc = withBatch(batch, (tensors) => further(acc, read, constants, tensors, trained));
       }
       return { ...apply(state, acc.grads, acc.sums, hyper), sums: acc.sums };
+    },
+    /**
+     * The most bytes that such a step has on one device at a time: what its compiled programs plan and
+     * what waits beside them; undefined where the backend makes no plans. Runs nothing but the gradients
+     * of the first micro-batch where there are several.
+     */
+    peakBytes(
+      state: TrainingState,
+      constants: Models,
+      batches: Batch[],
+      hyper: Hyper,
+    ): number | undefined {
+      const [head, second] = batches as [Batch, ...Batch[]];
+      const trained = Object.keys(hyper);
+      const read = { models: state.models, memory: state.memory };
+      const bytes = (tree: Models | TrainingState["adam"]) =>
+        leavesOf(tree).reduce((sum, { size }) => sum + 4 * size, 0);
+      const total = (plan: MemoryPlan | undefined, beside: number) =>
+        plan && plan.arguments + plan.outputs - plan.aliased + plan.temporary + beside;
+      const found = second === undefined
+        ? [withBatch(head, (batch) => total(whole.memoryPlan(state, constants, batch, hyper), 0))]
+        : withBatch(head, (batch) => {
+          const acc = first(read, constants, batch, trained);
+          const moments = bytes(state.adam);
+          const totals = [
+            total(first.memoryPlan(read, constants, batch, trained), moments),
+            total(further.memoryPlan(acc, read, constants, batch, trained), moments),
+            total(apply.memoryPlan(state, acc.grads, acc.sums, hyper), bytes(constants)),
+          ];
+          leavesOf(acc).forEach((tensor) => tensor.dispose());
+          return totals;
+        });
+      const known = found.filter((total) => total !== undefined);
+      return known.length === 0 ? undefined : Math.max(...known);
     },
     /** The objective's sums over `batches`, by name, without any gradient. */
     async evaluate(state: TrainingState, constants: Models, batches: Iterable<Batch>) {

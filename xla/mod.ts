@@ -26,6 +26,7 @@ export { scan, whileLoop } from "./control.ts";
 export {
   asType,
   checkpoint,
+  computeAgain,
   dynamicSlice,
   dynamicUpdateSlice,
   makeMesh,

@@ -162,6 +162,22 @@ export function asType<T extends tf.Tensor>(x: T, dtype: "bfloat16" | "float32")
   ]) as T;
 }
 
+const barrier = (core: Core, x: tf.Tensor, after: tf.Tensor) =>
+  core.run("OptimizationBarrier", { x, after }, {});
+
+/**
+ * `x`, such that the compiler computes what follows of it once more, after `after`, in place of keeping
+ * what was computed of it before. For gradients that need little memory; `x` itself on other backends.
+ */
+export function computeAgain<T extends tf.Tensor>(x: T, after: tf.Tensor): T {
+  const core = activeCore();
+  if (core === undefined) return x;
+  // XLA's compiler for the CPU drops barriers before it merges equal computations: adding a zero that
+  // it cannot know of makes this one another.
+  const zero = tf.minimum(tf.abs(tf.slice(tf.reshape(after, [-1]), 0, 1)), 0);
+  return tf.add(barrier(core, x, after), tf.reshape(zero, [])) as T;
+}
+
 /**
  * `x · wᵀ` of few rows with a large matrix: float32 [n, in] x [out, in] -> [n, out]. No gradient. On
  * XLA's CPU the matrix is the left side: it is read in the order in which it lies in memory, at up to 1.5 times
@@ -190,8 +206,7 @@ export function checkpoint<A extends tf.Tensor[]>(
       return {
         value: fn(...inputs as A),
         gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-          // The barrier keeps the compiler from merging the second computation with the first.
-          const again = saved.map((x) => core.run("OptimizationBarrier", { x, after: dy }, {}));
+          const again = saved.map((x, i) => i === 0 ? computeAgain(x, dy) : barrier(core, x, dy));
           return keepingTape(() => tf.grads((...xs: tf.Tensor[]) => fn(...xs as A))(again, dy));
         },
       };
