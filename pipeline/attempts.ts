@@ -78,9 +78,9 @@ export class Attempts {
       if (outcome.type === "done") {
         const seconds = (performance.now() - began) / 1000;
         const { artifacts, values } = outcome;
-        await this.#keep(node, work, attempt, { artifacts, values, seconds });
+        const result = await this.#keep(node, work, attempt, { artifacts, values, seconds });
         await removeQuietly(scratch);
-        return { artifacts, values };
+        return result;
       }
       if (cancel.signal.aborted || kill.signal.aborted) throw stop.signal.reason;
       const { message, retryable, corrupt } = outcome;
@@ -93,13 +93,16 @@ export class Attempts {
     }
   }
 
-  /** Makes what an attempt has published the result of the work. */
+  /**
+   * Makes what an attempt has published the result of the work; where a runner on another machine was
+   * first, what that one has made is the result.
+   */
   async #keep(
     node: GraphNode,
     work: Work,
     attempt: number,
     made: { artifacts: Record<string, string>; values: WorkRecord["values"]; seconds: number },
-  ): Promise<void> {
+  ): Promise<NodeResult> {
     const { store } = this.#run.options;
     const { key, code, ingredients } = work;
     const { artifacts, values, seconds } = made;
@@ -113,28 +116,21 @@ export class Attempts {
       seconds,
     };
     await this.#run.writer.beat(); // nothing is published for a run that has another runner
-    let told = false;
-    await store.whileKept(async () => {
+    let told: NodeResult | undefined;
+    return await store.whileKept(async () => {
       // Until the journal has them, only their age keeps new artifacts from a collection of garbage,
       // and ages are by a clock that may have jumped.
       for (const id of Object.values(artifacts)) {
         if (await store.has(id)) continue;
         throw new CorruptArtifactError(id, `artifact ${id.slice(0, 12)} was collected as garbage`);
       }
-      await store.putRecord(record);
-      if (!told) {
-        this.#run.tell({
-          type: "stage.done",
-          stage: node.id,
-          attempt,
-          key,
-          artifacts,
-          values,
-          seconds,
-        });
+      const kept = await store.putRecord(record);
+      if (told === undefined) {
+        told = { artifacts: kept.outputs, values: kept.values };
+        this.#run.tell({ type: "stage.done", stage: node.id, attempt, key, ...told, seconds });
       }
-      told = true;
       await this.#run.writer.flush();
+      return told;
     });
   }
 

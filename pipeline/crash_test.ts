@@ -56,7 +56,7 @@ class Crash {
   #seed = 0;
   #kills = 0;
   #full = false;
-  readonly #seen = { ends: 0, failures: 0, flips: 0, full: 0, collections: 0 };
+  readonly #seen = { ends: 0, killedAtEnd: 0, failures: 0, flips: 0, full: 0, collections: 0 };
 
   constructor(disk: Disk, shape: number) {
     this.#disk = disk;
@@ -109,18 +109,34 @@ class Crash {
     const said = await log;
     await this.#freeDisk();
     await this.#noOrphans();
-    if (status.signal === "SIGKILL") return false;
-    if (status.code !== 0) {
+    const killed = status.signal === "SIGKILL";
+    if (!killed && status.code !== 0) {
       assert(disturbed, said);
       assert.equal(status.code, 1, said);
       assert.match(said, FAILURES);
       this.#seen.failures++;
-      return false;
     }
+    // A runner may be killed when its run is done and it is about to exit: the run has ended then.
+    const done = await this.#isDone();
+    if (!killed) assert.equal(done, status.success, said);
+    if (!done) return false;
+    if (killed) this.#seen.killedAtEnd++;
     this.#seen.ends++;
     await this.#checkResults(this.#seed);
     this.#seed++;
     return true;
+  }
+
+  /** Whether the journal has the end of the run of the present seed. */
+  async #isDone(): Promise<boolean> {
+    const journal = openJournal(join(this.#folder, "journal.sqlite"), { readOnly: true });
+    try {
+      const runs = (await journal.runs()).filter((run) => run.seed === this.#seed);
+      assert(runs.length <= 1, `${runs.length} runs of seed ${this.#seed}`);
+      return runs[0]?.state === "done";
+    } finally {
+      await journal.close();
+    }
   }
 
   /** Kills the runner, a stage or both; true where the runner was among them. */
@@ -197,9 +213,7 @@ class Crash {
     const store = new FolderStore(join(this.#folder, "store"));
     try {
       const runs = await journal.runs();
-      // A runner killed after its run was done, before it could say so, is started once more: a new run.
-      const again = runs.length - this.#seed;
-      assert(again >= 0 && again <= this.#kills, `${runs.length} runs for ${this.#seed} seeds`);
+      assert.equal(runs.length, this.#seed, "a run for each seed");
       for (const { id, state } of runs) {
         assert.equal(state, "done");
         const events = await journal.events(id, { limit: 100_000 });

@@ -117,7 +117,7 @@ export interface RunWriter {
   readonly lost: AbortSignal;
   /** Aborted when somebody has asked for the run to be cancelled; seen with the next heartbeat. */
   readonly cancelRequested: AbortSignal;
-  /** Flushes and gives the lease back. */
+  /** Flushes and gives the lease back; where only the latter fails, that is no error. */
   close(): Promise<void>;
 }
 

@@ -96,7 +96,9 @@ export abstract class QueuedWriter implements RunWriter {
 
   async close(): Promise<void> {
     await this.flush();
-    await this.release();
+    // All is written by now: that the lease could not be given back does not undo what was done, and
+    // whoever wants it next finds its holder gone.
+    await this.#guard(() => this.release()).catch(() => {});
   }
 
   /** To be called when the journal answers that somebody wants the run cancelled. */

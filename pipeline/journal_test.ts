@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { eventSchema, type GraphRecord } from "./events.ts";
+import { type Event, eventSchema, type GraphRecord } from "./events.ts";
 import type { Journal, RunWriter } from "./journal.ts";
 import { JOURNAL_VERSION } from "./journal_schema.ts";
 import { openJournal } from "./journal_open.ts";
+import { QueuedWriter } from "./journal_queue.ts";
 import { thisOwner } from "./owner.ts";
 
 const graph: GraphRecord = {
@@ -216,6 +217,52 @@ Deno.test("a claim of a process that has died is granted at once", async () => {
     assert.equal((await journal.run("r1"))?.state, "interrupted");
     assert.equal((await granted(journal, "r2")).run, "r1");
   });
+});
+
+Deno.test("a runner killed between its run's end and its own leaves a run that is done", async () => {
+  await withJournal(async (journal) => {
+    const dead = { ...thisOwner(), pid: 2 ** 22 + 1, birth: "1" };
+    const first = await journal.claim({ newRun: "r1", fingerprint: "f" }, dead);
+    assert(first.state === "granted");
+    start(first.writer);
+    first.writer.append({ type: "run.done", seconds: 1, values: {} });
+    await first.writer.flush(); // and never gives the lease back
+    assert.equal((await journal.run("r1"))?.state, "done");
+    const second = await granted(journal, "r2");
+    assert.equal(second.run, "r2");
+    assert.equal(second.resumed, false);
+    assert.deepEqual((await journal.events("r1")).map(({ type }) => type), [
+      "run.started",
+      "run.done",
+    ]);
+  });
+});
+
+Deno.test("a lease that cannot be given back does not undo what was written; a write does", async () => {
+  const full = () => Promise.reject(new Error("database or disk is full"));
+  class Writer extends QueuedWriter {
+    readonly written: string[] = [];
+    readonly #writes: boolean;
+    constructor(writes: boolean) {
+      super({ run: "r", fence: 1, record: undefined, stages: [] });
+      this.#writes = writes;
+    }
+    protected override isPassing = () => false;
+    protected override hold = () => Promise.resolve();
+    protected override release = full;
+    protected override async write(events: readonly Event[]) {
+      if (!this.#writes) await full();
+      this.written.push(...events.map(({ type }) => type));
+    }
+  }
+  const [good, bad] = [new Writer(true), new Writer(false)];
+  for (const writer of [good, bad]) {
+    start(writer);
+    writer.append({ type: "run.done", seconds: 1, values: {} });
+  }
+  await good.close();
+  assert.deepEqual(good.written, ["run.started", "run.done"]);
+  await assert.rejects(bad.close(), /disk is full/);
 });
 
 Deno.test("a journal that does not exist yet reads as empty and is seen when it comes", async () => {

@@ -10,7 +10,7 @@ import { canonicalJson, hashOf } from "./hash.ts";
 import { importId } from "./import.ts";
 import type { JournalReader } from "./journal.ts";
 import { kindOf } from "./stage.ts";
-import type { Store, WorkRecord } from "./store.ts";
+import { isWhole, type Store, type WorkRecord } from "./store.ts";
 
 /** Raise it when keys are made in another way; older results are then not found. */
 const KEY_SCHEME = 1;
@@ -91,11 +91,7 @@ export async function findDone(
   anyCode: boolean,
 ): Promise<WorkRecord | undefined> {
   const record = await store.record(work.key, anyCode ? undefined : work.code);
-  if (record === undefined) return undefined;
-  for (const id of Object.values(record.outputs)) {
-    if (!await store.has(id)) return undefined;
-  }
-  return record;
+  return record !== undefined && await isWhole(record, store) ? record : undefined;
 }
 
 export interface PlannedStage {

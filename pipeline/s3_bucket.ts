@@ -49,9 +49,14 @@ export class Bucket {
 
   /** The text of an object; undefined where there is none. */
   async getText(key: string): Promise<string | undefined> {
+    return (await this.getTagged(key))?.text;
+  }
+
+  /** The text of an object, with the tag of what was read; undefined where there is none. */
+  async getTagged(key: string): Promise<{ text: string; tag: string } | undefined> {
     return await this.#ask(`reading ${key}`, async ({ sdk, client }) => {
       const got = await client.send(new sdk.GetObjectCommand(this.#at(key)));
-      return await got.Body!.transformToString();
+      return { text: await got.Body!.transformToString(), tag: got.ETag ?? "" };
     }, () => undefined);
   }
 
@@ -62,19 +67,31 @@ export class Bucket {
     }, () => undefined);
   }
 
-  /** Puts a text. With `ifAbsent`, returns false and changes nothing where the object exists. */
-  async putText(key: string, text: string, options: { ifAbsent?: boolean } = {}): Promise<boolean> {
+  /**
+   * Puts a text; returns false and changes nothing where the object exists (`ifAbsent`), or is not
+   * the one with the tag (`ifTag`) any more.
+   */
+  async putText(
+    key: string,
+    text: string,
+    options: { ifAbsent?: boolean; ifTag?: string } = {},
+  ): Promise<boolean> {
+    const { ifAbsent = false, ifTag } = options;
+    const absent = ifTag === undefined ? undefined : () => false;
     return await this.#ask(`writing ${key}`, async ({ sdk, client }) => {
-      const condition = options.ifAbsent ? { IfNoneMatch: "*" } : {};
+      const condition = {
+        ...(ifAbsent ? { IfNoneMatch: "*" } : {}),
+        ...(ifTag === undefined ? {} : { IfMatch: ifTag }),
+      };
       const put = new sdk.PutObjectCommand({ ...this.#at(key), Body: text, ...condition });
       try {
         await client.send(put);
         return true;
       } catch (error) {
-        if (statusOf(error) === 412) return false;
+        if (refusedCondition(error)) return false;
         throw error;
       }
-    });
+    }, absent);
   }
 
   /** Uploads a file, in parts where it is large, unless the object has appeared meanwhile. */
@@ -91,7 +108,7 @@ export class Bucket {
       try {
         await upload.done();
       } catch (error) {
-        if (statusOf(error) !== 412) throw error;
+        if (!refusedCondition(error)) throw error;
       } finally {
         Body.destroy();
       }
@@ -223,6 +240,12 @@ export class Bucket {
     const passing = status === undefined || status >= 500 || status === 429;
     return passing ? new RetryableError(text, { cause }) : new UserError(text, { cause });
   }
+}
+
+/** Whether a conditional write came too late: 409 where another one is just under way. */
+function refusedCondition(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 412 || status === 409;
 }
 
 function isNetwork(error: unknown): boolean {

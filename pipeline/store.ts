@@ -102,7 +102,11 @@ export interface Store {
   materialise(id: string, folder: string): Promise<void>;
   /** The record of this work made by this code; `code` undefined: by any, the latest. */
   record(key: string, code: string | undefined): Promise<WorkRecord | undefined>;
-  putRecord(record: WorkRecord): Promise<void>;
+  /**
+   * Puts the record of some work, unless there is one of the same work and code whose artifacts are
+   * there; returns the one that counts. Of several who put theirs at once, all get the same one back.
+   */
+  putRecord(record: WorkRecord): Promise<WorkRecord>;
   /** Runs `body` while nothing is collected as garbage; keep it short. */
   whileKept<T>(body: () => Promise<T>): Promise<T>;
 
@@ -145,6 +149,14 @@ export function parseRecord(text: string): WorkRecord | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether all that the record speaks of is in the store. */
+export async function isWhole(record: WorkRecord, store: Pick<Store, "has">): Promise<boolean> {
+  for (const id of Object.values(record.outputs)) {
+    if (!await store.has(id)) return false;
+  }
+  return true;
 }
 
 type Damage = "damaged" | "missing";

@@ -28,6 +28,7 @@ import {
   checkId,
   damagedFile,
   damagedManifest,
+  isWhole,
   type Manifest,
   parseManifest,
   parseRecord,
@@ -137,8 +138,13 @@ export class FolderStore implements Store {
     return newest === undefined ? undefined : await this.#readRecord(newest.path);
   }
 
-  async putRecord(record: WorkRecord): Promise<void> {
-    await this.#write(this.#recordPath(record.key, record.code), record);
+  /** Those who do the same work on this folder take turns: see `Attempts`. */
+  async putRecord(record: WorkRecord): Promise<WorkRecord> {
+    const path = this.#recordPath(record.key, record.code);
+    const known = await this.#readRecord(path);
+    if (known !== undefined && await isWhole(known, this)) return known;
+    await this.#write(path, record);
+    return record;
   }
 
   async whileKept<T>(body: () => Promise<T>): Promise<T> {

@@ -14,6 +14,7 @@ import {
   checkId,
   damagedFile,
   damagedManifest,
+  isWhole,
   type Manifest,
   parseManifest,
   parseRecord,
@@ -136,8 +137,18 @@ export class S3Store implements Store {
     return text === undefined ? undefined : parseRecord(text);
   }
 
-  async putRecord(record: WorkRecord): Promise<void> {
-    await this.#bucket.putText(recordKey(record.key, record.code), JSON.stringify(record) + "\n");
+  async putRecord(record: WorkRecord): Promise<WorkRecord> {
+    const key = recordKey(record.key, record.code);
+    const text = JSON.stringify(record) + "\n";
+    if (await this.#bucket.putText(key, text, { ifAbsent: true })) return record;
+    for (;;) {
+      const found = await this.#bucket.getTagged(key);
+      const known = found === undefined ? undefined : parseRecord(found.text);
+      if (known !== undefined && await isWhole(known, this)) return known;
+      // Only in place of what was looked at: somebody else may be mending it, too.
+      const condition = found === undefined ? { ifAbsent: true } : { ifTag: found.tag };
+      if (await this.#bucket.putText(key, text, condition)) return record;
+    }
   }
 
   /** Where a collection began meanwhile, `body` is done again after it: so it had better be short. */

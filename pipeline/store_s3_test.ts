@@ -1,18 +1,27 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { z } from "zod";
 import { processExecutor } from "./executors/process.ts";
 import { inlineExecutor } from "./executors/inline.ts";
 import { filesBelow } from "./files.ts";
 import { openStore } from "./store_open.ts";
-import { CorruptArtifactError, type PublishOptions, type Store } from "./store.ts";
+import { defineStage } from "./stage.ts";
+import {
+  CorruptArtifactError,
+  type PublishOptions,
+  type Store,
+  STORE_SCHEMA,
+  type WorkRecord,
+} from "./store.ts";
 import { collectGarbage, verifyStore } from "./store_admin.ts";
 import { contents, withFixture, workflowOf } from "./testing/fixture.ts";
 import { withS3 } from "./testing/s3.ts";
 import { generated } from "./testing/generated.ts";
-import { mix, stages } from "./testing/stages.ts";
+import { mix, stages, text } from "./testing/stages.ts";
 import { openJournal } from "./journal_open.ts";
 import type { WorkflowBuilder } from "./workflow.ts";
 
+const RACES = 50;
 const SHAPE = { shape: 8, stepMilliseconds: 0 };
 
 const options: PublishOptions = {
@@ -111,6 +120,91 @@ Deno.test({
             const gone = await collectGarbage(other, journal, { keepRuns: 0 });
             assert.equal(gone.artifacts, 4);
             assert.equal((await verifyStore(machine())).blobs, 0);
+          });
+        },
+      );
+
+      await t.step("of two who put a record at once, both are told the same one", async () => {
+        const publishText = async (store: Store, text: string) => {
+          const source = join(folder, "said");
+          await Deno.mkdir(source, { recursive: true });
+          await Deno.writeTextFile(join(source, "text"), text);
+          return await store.publish(await filesBelow(source), options);
+        };
+        const [first, second] = [machine(), machine()];
+        const ids = [await publishText(first, "one"), await publishText(first, "two")] as const;
+        const recordOf = (key: string, id: string): WorkRecord => {
+          const outputs = { text: id };
+          return {
+            schema: STORE_SCHEMA,
+            key,
+            ingredients: {},
+            code: "c",
+            outputs,
+            values: {},
+            seconds: 1,
+          };
+        };
+        const race = async (key: string, a: string, b: string) => {
+          const kept = await Promise.all([
+            first.putRecord(recordOf(key, a)),
+            second.putRecord(recordOf(key, b)),
+          ]);
+          assert.deepEqual(kept[0], kept[1]);
+          assert.deepEqual(await machine().record(key, "c"), kept[0]);
+          return kept[0].outputs["text"]!;
+        };
+        const winners = new Set<string>();
+        for (let i = 0; i < RACES; i++) {
+          const key = i.toString(16).padStart(64, "0");
+          const won = await race(key, ...ids);
+          winners.add(won);
+          assert.equal((await second.putRecord(recordOf(key, ids[0]))).outputs["text"], won);
+        }
+        // A record whose artifact is gone counts no more: of two who mend it, one does.
+        const lost = "f".repeat(64);
+        const gone = recordOf(lost, "0".repeat(64));
+        assert.deepEqual(await first.putRecord(gone), gone);
+        winners.add(await race(lost, ...ids));
+        assert([...winners].every((id) => (ids as readonly string[]).includes(id)));
+      });
+
+      await t.step(
+        "two runs on two machines that do the same work end with the same result",
+        async () => {
+          await withFixture(async ({ run, folder: place }) => {
+            let here = 0;
+            let open = () => {};
+            const both = new Promise<void>((resolve) => open = resolve);
+            const differs = defineStage({
+              name: "differs",
+              version: 1,
+              params: z.object({}),
+              inputs: {},
+              outputs: { text },
+              async run(ctx) {
+                if (++here === 2) open();
+                await both; // neither is done before the other has begun
+                await Deno.writeTextFile(join(ctx.outputs.text.path, "a"), crypto.randomUUID());
+              },
+            });
+            const workflow = workflowOf((w) => {
+              w.output("o", w.stage("d", differs, { inputs: {} }).outputs.text);
+            });
+            const outs = await Promise.all([1, 2].map(async (n) => {
+              const journal = openJournal(join(place, `journal${n}.sqlite`));
+              const store = machine();
+              const executor = inlineExecutor({ differs }, store);
+              const out = join(place, `out${n}`);
+              const { ran } = await run(workflow, { store, executor, journal, out });
+              assert.equal(ran, 1);
+              const [known] = await journal.runs();
+              assert.equal(known!.state, "done");
+              await journal.close();
+              return await contents(join(out, "o"));
+            }));
+            assert.equal(here, 2);
+            assert.deepEqual(outs[0], outs[1]);
           });
         },
       );
