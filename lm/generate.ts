@@ -41,6 +41,11 @@ export interface GeneratorOptions {
    * may come instead of the longest that is there.
    */
   readonly open?: boolean;
+  /**
+   * Requests are as long as `maxLength` lets them be and come in any order, as the turns of many
+   * conversations do: the cache has its full length from the start.
+   */
+  readonly whole?: boolean;
 }
 
 export interface GenerateOptions {
@@ -67,6 +72,7 @@ export class Generator implements Disposable {
   readonly #packed: Pair<PackedModel>;
   readonly #hasValues: boolean;
   readonly #open: boolean;
+  readonly #whole: boolean;
   readonly #queue: Job[] = [];
   readonly #running: (Job | undefined)[];
   readonly #state: SlotState;
@@ -91,7 +97,8 @@ export class Generator implements Disposable {
     this.slots = positive("slots", options.slots ?? 32);
     this.maxLength = positive("maxLength", options.maxLength ?? 512);
     this.tokensPerDispatch = positive("tokensPerDispatch", options.tokensPerDispatch ?? 32);
-    this.#open = options.open ?? false;
+    this.#whole = options.whole ?? false;
+    this.#open = (options.open ?? false) || this.#whole;
     this.#model = model;
     this.#requests = new RequestReader(model, this.maxLength);
     this.#running = new Array(this.slots).fill(undefined);
@@ -216,7 +223,7 @@ export class Generator implements Disposable {
       : this.#queue.reduce((m, job) => Math.max(m, job.promptIds.length + job.maxNewTokens), 1);
     this.#ceiling = ringColumns(most, this.maxLength);
     // Refills keep sequences of all lengths in the ring; a batch that starts together can begin small.
-    const columns = this.#queue.length > this.slots && !this.#open
+    const columns = this.#whole || (this.#queue.length > this.slots && !this.#open)
       ? this.#ceiling
       : ringColumns(this.#longest + LOOKAHEAD, this.#ceiling);
     if (this.#columns !== columns || this.#caches === undefined) {
