@@ -23,8 +23,8 @@ const fromScratch = {
   task: {
     protocol: "terse",
     maxTurns: 14,
-    world: { receptacles: 5, objects: 5, train: 3000, validation: 200, test: 200 },
-    demonstrations: { dawdle: 0.25 },
+    world: { receptacles: 4, objects: 4, train: 5000, validation: 200, test: 200 },
+    demonstrations: { dawdle: 0.12, maxTurns: 18 },
   },
   sft: {
     shape: {
@@ -36,8 +36,8 @@ const fromScratch = {
       maxLength: window,
     },
     vocabulary: "words",
-    epochs: 3,
-    batchSize: 32,
+    epochs: 4,
+    batchSize: 16,
     learningRate: 3e-3,
   },
   sample: { queries: 600, perQuery: 5, topP: 1, topK: 0, ...played },

@@ -3,6 +3,7 @@
  * ETO (arXiv 2403.02502), whose demonstrations the paper uses, and a terse one for small models.
  */
 import type { ChatMessage } from "../task.ts";
+import { parseGoal } from "./expert.ts";
 import { etoInstruction, example, oreoInstruction } from "./prompts.ts";
 
 export const protocolNames = ["oreo", "eto", "terse"] as const;
@@ -66,18 +67,29 @@ const eto: Protocol = {
 /** A list of things as bare names. */
 const bare = (list: string) => list.replaceAll(/\b(?:an?|and) /g, "");
 
-/** The least that a player has to know; the turn is the command. */
+/** What a goal comes down to, in a fixed form: what to do, the object, the place. */
+function briefly(task: string): string {
+  const goal = parseGoal(task);
+  if (goal === undefined) return task;
+  const verb = goal.type.split("_")[1] === "and" ? "put" : goal.type.split("_")[1];
+  return `${goal.type.startsWith("look") ? "look" : verb} ${goal.object} ${goal.target}`;
+}
+
+/**
+ * The least that a player has to know; the turn is the command. Every name has a blank before it, so
+ * that it is the same token everywhere.
+ */
 const terse: Protocol = {
   opening: () => [],
   examples: 0,
   start(text) {
     const seen = /you see (.*)\.\n/.exec(text)?.[1] ?? "nothing";
-    const goal = /Your task is to: (.*?)\.?$/m.exec(text)?.[1] ?? "";
-    return `${bare(seen)}.\n${goal}.`;
+    const task = /Your task is to: (.*?)\.?$/m.exec(text)?.[1] ?? "";
+    return `see ${bare(seen)}.\n${briefly(task)}.`;
   },
   answer(text) {
     const seen = /you see (.*)\.$/.exec(text)?.[1];
-    if (seen !== undefined) return `${bare(seen)}.`;
+    if (seen !== undefined) return `see ${bare(seen)}.`;
     if (text.endsWith(" is closed.")) return "closed.";
     return text === "Nothing happens." ? "no." : "ok.";
   },
