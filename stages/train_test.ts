@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { loadModel, saveModel, VALUE_HEAD } from "../lm/mod.ts";
+import { charTokenizer, loadModel, saveModel, VALUE_HEAD } from "../lm/mod.ts";
 import { type Trajectory, writeTrajectories } from "../rl/mod.ts";
 import { files } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
@@ -16,7 +16,7 @@ const shape = { hidden: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 
 Deno.test("every method and kind of critic ends with whole models that other stages can load", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const model = newModel(modelFields.shape.parse(shape), "0123456789+= ", 1);
+    const model = newModel(modelFields.shape.parse(shape), charTokenizer("0123456789+= "), 1);
     await saveModel(join(folder, "policy"), model);
     const trajectories = Array.from({ length: 12 }, (_, i): Trajectory => ({
       version: 1,

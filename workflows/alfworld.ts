@@ -46,6 +46,9 @@ const fromScratch = {
     epochs: 2,
     batchSize: 32,
     alpha: 0.005,
+    // A lost game is a long one: batches of like lengths would be all lost or all won.
+    mixedLengths: true,
+    buckets: 1,
     policyLearningRate: 3e-4,
     valueLearningRate: 3e-4,
     valueFirst: { epochs: 2, batchSize: 32, learningRate: 2e-3 },
@@ -62,7 +65,7 @@ const checkpoint = {
   sft: { epochs: 2, microBatch: 4 },
   sample: { perQuery: 5, topP: 1, topK: 0, maxNewTokens: 256, window: 4096 },
   score: { balance: false },
-  train: { epochs: 3, microBatch: 2 },
+  train: { epochs: 3, microBatch: 2, mixedLengths: true },
   rejectionSampling: { microBatch: 4 },
   search: { beams: [1, 3, 5], shown: 0, maxNewTokens: 256, window: 4096 },
   evaluate: { maxNewTokens: 256, window: 4096 },
