@@ -25,8 +25,15 @@ export class BatchSource {
   readonly #packing: Omit<Parameters<typeof pack>[1], keyof CollateOptions> | undefined;
   #plan: { epoch: number; batches: number[][] } | undefined;
 
-  /** @param items at least one */
-  constructor(readonly items: readonly Item[], readonly options: TrainingOptions) {
+  /**
+   * @param items at least one
+   * @param devices that share the rows of a micro-batch
+   */
+  constructor(
+    readonly items: readonly Item[],
+    readonly options: TrainingOptions,
+    readonly devices = 1,
+  ) {
     if ((options.epochs === undefined) === (options.steps === undefined)) {
       throw new TypeError("give either epochs or steps");
     }
@@ -43,6 +50,7 @@ export class BatchSource {
       normalisation: options.normalisation ?? "sequence",
       level: options.level ?? "token",
       microBatch: Math.min(options.microBatch ?? this.#batchSize, this.#batchSize),
+      multiple: devices,
     };
     this.#packing = options.packing === undefined ? undefined : this.#packed(options.packing);
   }
@@ -80,6 +88,7 @@ export class BatchSource {
     const shapes = packShapes(batches, {
       count: buckets ?? 4,
       microBatch: this.#collate.microBatch!,
+      multiple: this.devices,
       together,
       items: all,
     });
@@ -103,7 +112,13 @@ export class BatchSource {
       level: this.#collate.level!,
       buckets: this.#collate.buckets.join(),
       window: options.window ?? null,
-      ...(this.#packing === undefined ? {} : { packing: JSON.stringify(this.#packing) }),
+      // The shapes themselves follow from these and from the devices, whose number may change.
+      ...(this.#packing === undefined ? {} : {
+        packing: JSON.stringify({
+          together: this.#packing.together ?? 1,
+          shapes: this.options.buckets ?? 4,
+        }),
+      }),
     };
   }
 }

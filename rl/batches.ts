@@ -15,6 +15,8 @@ import {
   type Trajectory,
 } from "./trajectory.ts";
 
+export const roundUp = (x: number, multiple: number) => Math.ceil(x / multiple) * multiple;
+
 /**
  * At most `count` padded lengths, multiples of `multiple` (but for the last, never above `maxLength`),
  * that hold every length with the least padding.
@@ -121,6 +123,8 @@ export interface CollateOptions {
   level?: "token" | "step";
   /** Sequences per micro-batch; default all. */
   microBatch?: number;
+  /** Rows come in multiples of this, for devices that share them; default 1. */
+  multiple?: number;
 }
 
 /** A trajectory, or a demonstration, which has no states. */
@@ -160,6 +164,7 @@ export function weightsOf(
 export function collate(items: readonly Item[], options: CollateOptions): Batch[] {
   const { padId, buckets, level = "token" } = options;
   const size = options.microBatch ?? items.length;
+  const rows = roundUp(size, options.multiple ?? 1);
   const columns = items.map((item) => columnsOf(item, level));
   const weights = weightsOf(columns, options.normalisation);
   const batches: Batch[] = [];
@@ -171,16 +176,16 @@ export function collate(items: readonly Item[], options: CollateOptions): Batch[
       throw new RangeError(`a sequence of ${longest} tokens fits none of the buckets ${buckets}`);
     }
     const batch: Batch = {
-      rows: size,
+      rows,
       time,
-      sequences: size,
+      sequences: rows,
       columns: time - 1,
       tokens: part.reduce((sum, item) => sum + lengthOf(item), 0),
-      ids: new Int32Array(size * time).fill(padId),
-      actionWeights: new Float32Array(size * (time - 1)),
-      stateWeights: new Float32Array(size * (time - 1)),
-      rewards: new Float32Array(size),
-      refLogProbs: new Float32Array(size * (time - 1)),
+      ids: new Int32Array(rows * time).fill(padId),
+      actionWeights: new Float32Array(rows * (time - 1)),
+      stateWeights: new Float32Array(rows * (time - 1)),
+      rewards: new Float32Array(rows),
+      refLogProbs: new Float32Array(rows * (time - 1)),
       share: part.length / items.length,
     };
     for (const [row, item] of part.entries()) {

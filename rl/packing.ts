@@ -10,6 +10,7 @@ import {
   type CollateOptions,
   columnsOf,
   type Item,
+  roundUp,
   weightsOf,
 } from "./batches.ts";
 import { lengthOf } from "./trajectory.ts";
@@ -47,8 +48,6 @@ export interface PackShapes {
   /** Actions per token of room that `at` holds; more where there are more. */
   share: number;
 }
-
-const roundUp = (x: number, multiple: number) => Math.ceil(x / multiple) * multiple;
 
 /** Items that stay together, by index, and their tokens. */
 interface Unit {
@@ -170,7 +169,7 @@ function shapesOf(
       time,
       most: Number.isFinite(limit) ? most : items.length,
       rows: sizes,
-      sequences: roundUp(Math.max(...needs.map((need) => need.sequences)), 8),
+      sequences: roundUp(roundUp(Math.max(...needs.map((need) => need.sequences)), 8), multiple),
       columns: roundUp(Math.max(...items.map((item) => item.responseIds.length)) + 1, 8),
       share: Math.min(1, Math.max(...needs.map((n) => (n.actions + 1) / held(n.rows)))),
     },
@@ -184,7 +183,6 @@ export function pack(
   options: Omit<CollateOptions, "buckets" | "microBatch"> & {
     shapes: PackShapes;
     together?: number;
-    multiple?: number;
   },
 ): Batch[] {
   const { padId, shapes, level = "token", multiple = 1, together = 1 } = options;
@@ -195,10 +193,10 @@ export function pack(
     // Those that belong together follow each other, whatever their rows.
     const part = members.flat().sort((a, b) => a - b);
     const rows = shapes.rows.find((n) => n >= members.length) ?? roundUp(members.length, multiple);
-    const sequences = Math.max(shapes.sequences, roundUp(part.length, 8));
+    const sequences = Math.max(shapes.sequences, roundUp(roundUp(part.length, 8), multiple));
     const actions = part.reduce((sum, i) => sum + found[i]!.actions.length, 0);
-    const room = Math.ceil(rows * time * shapes.share);
-    const slots = actions < room ? room : roundUp(actions + 1, 64);
+    const room = roundUp(Math.ceil(rows * time * shapes.share), multiple);
+    const slots = actions < room ? room : roundUp(roundUp(actions + 1, 64), multiple);
     const batch: Batch & { layout: Layout } = {
       rows,
       time,

@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../lm/mod.ts";
 import { sharedFiles } from "../tests/shared.ts";
 import { tf } from "../xla/mod.ts";
+import { uniforms } from "./shuffle.ts";
+import type { Trajectory } from "./trajectory.ts";
 
 /** Paths of golden files in `golden/FOLDER` whose name matches; see `sharedFiles`. */
 export function goldenFiles(folder: string, pattern: RegExp): string[] {
@@ -34,6 +36,28 @@ export const tinyConfig = parseConfig({
   initializer_range: 0.3,
   eos_token_id: 1,
 });
+
+/** Random trajectories of 3 to 14 tokens, some with observations. */
+export function randomTrajectories(count: number, seed: number): Trajectory[] {
+  const random = uniforms(`trajectories/${seed}`);
+  const below = (n: number) => Math.floor(random() * n);
+  return Array.from({ length: count }, (_, i) => {
+    const ids = (n: number) => Array.from({ length: n }, () => 2 + below(10));
+    const responseIds = ids(2 + below(10));
+    const length = responseIds.length;
+    return {
+      version: 1,
+      query: `q${i % 3}`,
+      prompt: "",
+      promptIds: ids(1 + below(4)),
+      responseIds,
+      actionMask: responseIds.map((_, j) => j === 0 || random() < 0.7 ? 1 : 0),
+      stepEnds: length > 3 ? [1, length - 1] : [length - 1],
+      reward: below(2) as 0 | 1,
+      source: "test",
+    };
+  });
+}
 
 /** A folder that is gone after `body`. */
 export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {

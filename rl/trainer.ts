@@ -8,11 +8,12 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { leavesOf, mapTree, tf } from "../xla/mod.ts";
+import { leavesOf, type tf } from "../xla/mod.ts";
 import type { Item } from "./batches.ts";
 import { BatchSource } from "./batch_source.ts";
 import type { Models } from "./gradients.ts";
 import { adamInit, adamStep, cosineRate, defaultWarmup } from "./optimizer.ts";
+import { Placement } from "./placement.ts";
 import {
   type Best,
   type Fingerprint,
@@ -34,11 +35,6 @@ interface Pending {
 }
 
 export type { TrainingOptions, TrainingResult };
-
-/** A copy with buffers of its own, so that donating it leaves the original alone. */
-function copyModels<T extends Models>(models: T): T {
-  return mapTree(models, (tensor) => tf.tidy(() => tensor.mul(1))) as unknown as T;
-}
 
 export function disposeModels(models: Models): void {
   for (const tensor of leavesOf(models)) tensor.dispose();
@@ -74,7 +70,9 @@ class TrainingRun {
   readonly #source: BatchSource;
   readonly #totalSteps: number;
   readonly #fingerprint: Fingerprint;
+  readonly #placement: Placement;
   readonly #programs: ReturnType<typeof programs>;
+  readonly #constants: Models;
   #state: TrainingState;
   #best: Best | undefined;
   #pending: Pending[] = [];
@@ -85,16 +83,18 @@ class TrainingRun {
   constructor(
     readonly objective: Objective,
     models: Models,
-    readonly constants: Models,
+    constants: Models,
     readonly items: readonly Item[],
     readonly options: TrainingOptions,
   ) {
     if (items.length === 0) throw new UserError(`cannot train ${objective.name}: no sequences`);
-    this.#source = new BatchSource(items, options);
+    this.#placement = new Placement(options.devices);
+    this.#source = new BatchSource(items, options, this.#placement.devices);
     this.#totalSteps = this.#source.totalSteps;
     this.#fingerprint = this.#settings();
-    this.#programs = programs(objective, options.adam ?? {});
-    this.#state = initialState(models, objective);
+    this.#programs = programs(objective, options.adam ?? {}, this.#placement);
+    this.#constants = this.#placement.devices === 1 ? constants : this.#placement.place(constants);
+    this.#state = initialState(models, objective, this.#placement);
   }
 
   async execute(): Promise<TrainingResult> {
@@ -132,11 +132,14 @@ class TrainingRun {
       }
     }
     const best = this.#best;
-    for (const { m, v } of Object.values(this.#state.adam)) disposeModels({ m, v });
-    disposeModels(this.#state.memory);
+    const models = best?.models ?? this.#state.models;
+    for (const tensor of leavesOf({ ...this.#state.adam, memory: this.#state.memory })) {
+      tensor.dispose();
+    }
     if (best !== undefined) disposeModels(this.#state.models);
+    this.#releaseConstants();
     return {
-      models: best?.models ?? this.#state.models,
+      models: await this.#placement.takeOff(models),
       steps: this.#totalSteps,
       metrics: this.#metrics,
       ...(best === undefined ? {} : { best: { step: best.step, score: best.score } }),
@@ -146,7 +149,7 @@ class TrainingRun {
   peakBytes(): number | undefined {
     const batches = this.#source.arrays(this.#source.indicesOf(0).map((i) => this.items[i]!));
     const { hyper } = this.#ratesOf(0);
-    const peak = this.#programs.peakBytes(this.#state, this.constants, batches, hyper);
+    const peak = this.#programs.peakBytes(this.#state, this.#constants, batches, hyper);
     leavesOf(hyper).forEach((tensor) => tensor.dispose());
     this.#dispose();
     return peak;
@@ -157,7 +160,7 @@ class TrainingRun {
     const indices = this.#source.indicesOf(step);
     const batches = this.#source.arrays(indices.map((i) => this.items[i]!));
     const { rates, hyper } = this.#ratesOf(step);
-    const result = this.#programs.step(this.#state, this.constants, batches, hyper);
+    const result = this.#programs.step(this.#state, this.#constants, batches, hyper);
     leavesOf(hyper).forEach((tensor) => tensor.dispose());
     this.#state = result.state;
     this.#pending.push({
@@ -241,7 +244,7 @@ class TrainingRun {
     return {
       ...memory,
       tflops_per_second: rate / 1e12,
-      ...(flops.peak === undefined ? {} : { mfu: rate / flops.peak }),
+      ...(flops.peak === undefined ? {} : { mfu: rate / (flops.peak * this.#placement.devices) }),
     };
   }
 
@@ -282,7 +285,7 @@ class TrainingRun {
   async #evaluateHeldOut(step: number): Promise<void> {
     const { items } = this.options.heldOut!;
     const batches = this.#source.arrays(items);
-    const sums = await this.#programs.evaluate(this.#state, this.constants, batches);
+    const sums = await this.#programs.evaluate(this.#state, this.#constants, batches);
     const loss = sums[this.objective.sums[0]!]!;
     const named = Object.entries({ ...this.objective.describe(sums), loss });
     this.options.onMetrics?.(
@@ -298,7 +301,7 @@ class TrainingRun {
     // A model that diverged scores NaN, and is never the best.
     if (Number.isNaN(score) || (this.#best !== undefined && score <= this.#best.score)) return;
     if (this.#best !== undefined) disposeModels(this.#best.models);
-    this.#best = { step, score, models: copyModels(this.#state.models) };
+    this.#best = { step, score, models: this.#placement.copy(this.#state.models) };
   }
 
   async #save(step: number): Promise<void> {
@@ -314,9 +317,12 @@ class TrainingRun {
     if (folder === undefined) return 0;
     const snapshot = await loadCheckpoint(folder, this.#state, this.#fingerprint);
     if (snapshot === undefined) return 0;
-    this.#dispose();
-    this.#state = snapshot.state;
-    this.#best = snapshot.best;
+    for (const tensor of leavesOf(this.#state)) tensor.dispose();
+    this.#state = this.#placement.take(snapshot.state);
+    this.#best = snapshot.best && {
+      ...snapshot.best,
+      models: this.#placement.take(snapshot.best.models),
+    };
     this.#metrics = snapshot.metrics;
     return snapshot.step;
   }
@@ -324,6 +330,12 @@ class TrainingRun {
   #dispose(): void {
     for (const tensor of leavesOf(this.#state)) tensor.dispose();
     if (this.#best !== undefined) disposeModels(this.#best.models);
+    this.#releaseConstants();
+  }
+
+  /** One device uses the caller's own, several have parts of copies. */
+  #releaseConstants(): void {
+    if (this.#placement.devices > 1) disposeModels(this.#constants);
   }
 
   /** What decides the result, by name, for the checkpoint. */
@@ -345,11 +357,17 @@ function missingRate(model: string): never {
   throw new TypeError(`no learning rate for the model '${model}'`);
 }
 
-function initialState(models: Models, { memory }: Objective): TrainingState {
-  const adam = Object.entries(models).map(([model, params]) => [model, adamInit(params)]);
+function initialState(
+  models: Models,
+  { memory }: Objective,
+  placement: Placement,
+): TrainingState {
+  const adam = Object.entries(models)
+    .map(([model, params]) => [model, placement.take(adamInit(params))]);
   return {
-    models: copyModels(models),
+    // Copies with buffers of their own, so that donating them leaves the caller's alone.
+    models: placement.place(models),
     adam: Object.fromEntries(adam),
-    memory: memory?.initial(models) ?? {},
+    memory: placement.take(memory?.initial(models) ?? {}),
   };
 }

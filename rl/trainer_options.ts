@@ -23,8 +23,17 @@ export interface TrainingOptions {
   steps?: number | undefined;
   /** Sequences per update; default 128. */
   batchSize?: number;
-  /** Sequences per program run; default all of a batch. Does not change the result but for rounding. */
+  /**
+   * Sequences per program run, on all devices together; default all of a batch. Does not change the
+   * result but for rounding.
+   */
   microBatch?: number;
+  /**
+   * Devices that hold a part of the parameters, gradients and moments each and compute on their rows of
+   * every batch; default all that the backend has. Does not change the result but for rounding, nor do
+   * checkpoints depend on it.
+   */
+  devices?: number | undefined;
   /** Peak rate by model. */
   learningRates: Record<string, number>;
   /** Default ceil(3 % of the steps). */
@@ -56,7 +65,10 @@ export interface TrainingOptions {
   onMetrics?: (step: number, values: Record<string, number>, totalSteps: number) => void;
   signal?: AbortSignal;
   checkpoints?: CheckpointOptions;
-  /** Scores the models now and then; higher is better and the best are returned. */
+  /**
+   * Scores the models, laid out over the run's devices, now and then; higher is better and the best are
+   * returned.
+   */
   evaluation?: { every: number; score(models: Models, step: number): Promise<number> };
   /**
    * Sequences that are not trained on: the objective's metrics on them, as `held_out/NAME`, every so
@@ -66,8 +78,9 @@ export interface TrainingOptions {
   /** A model that waits for this share of the steps; its schedule spans those that remain. */
   freeze?: { model: string; share: number };
   /**
-   * Floating-point operations of training on a token, and of the device in a second: for the metrics
-   * `tflops_per_second` and `mfu` (the share of the peak that the model's own arithmetic makes up).
+   * Floating-point operations of training on a token, and of a device in a second: for the metrics
+   * `tflops_per_second` and `mfu` (the share of all devices' peak that the model's own arithmetic makes
+   * up).
    */
   flops?: { perToken: number; peak?: number };
 }

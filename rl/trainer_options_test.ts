@@ -142,7 +142,11 @@ Deno.test("a checkpoint is due by the clock, too", () =>
   }));
 
 Deno.test("metrics: V's calibration, advantages, memory, and arithmetic where it is known", async () => {
-  const { metrics } = await train({ epochs: 60, flops: { perToken: 1e6, peak: 1e12 } });
+  const { metrics } = await train({
+    epochs: 60,
+    devices: 1,
+    flops: { perToken: 1e6, peak: 1e12 },
+  });
   assert.ok(metrics.value_brier! >= metrics.value_bias! ** 2);
   assert.ok(metrics.value_calibration_error! >= Math.abs(metrics.value_bias!) - 1e-6);
   assert.ok(Math.abs(metrics.advantage_correlation!) <= 1.000001);

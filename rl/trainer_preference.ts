@@ -168,9 +168,10 @@ function twins(
 ) {
   const params = { ...constants.policy_base, ...models.policy };
   const logRatios = logProbsOf(network, params, batch).sub(batch.refLogProbs) as tf.Tensor2D;
-  const half = batch.rewards.shape[0] / 2;
+  // Several devices' rows may end with an odd one, of padding.
+  const half = Math.floor(batch.rewards.shape[0] / 2);
   const column = (x: tf.Tensor, i: number) =>
-    x.reshape([half, 2]).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
+    x.slice(0, 2 * half).reshape([half, 2]).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
   const sums = responseLogProbs(logRatios, batch.actionWeights.greater(0) as tf.Tensor2D);
   const rowWeights = batch.actionWeights.sum(1);
   return {

@@ -9,6 +9,7 @@ import type { Batch } from "./batches.ts";
 import { gradientsOf, type Models } from "./gradients.ts";
 import { type AdamOptions, adamUpdate } from "./optimizer.ts";
 import type { PaddedOrPacked } from "./columns.ts";
+import type { Placement } from "./placement.ts";
 import type { Fingerprint, TrainingState } from "./trainer_checkpoint.ts";
 
 /** A micro-batch on the device; the fields are `Batch`'s. */
@@ -61,12 +62,12 @@ export function objectiveGradients(
   return { grads, sums: kept };
 }
 
-/** Host arrays to the device. */
-export function upload(batch: Batch): BatchTensors {
+/** Host arrays to the device, or over several of them. */
+export function upload(batch: Batch, placement?: Placement): BatchTensors {
   const columns: [number, number] = [batch.sequences, batch.columns];
   const tokens: [number, number] = [batch.rows, batch.time];
   const { layout } = batch;
-  return {
+  const tensors: BatchTensors = {
     ids: tf.tensor2d(batch.ids, tokens, "int32"),
     ...(layout === undefined ? {} : {
       layout: {
@@ -84,6 +85,7 @@ export function upload(batch: Batch): BatchTensors {
     rewards: tf.tensor1d(batch.rewards),
     refLogProbs: tf.tensor2d(batch.refLogProbs, columns),
   };
+  return placement === undefined ? tensors : placement.takeRows(tensors);
 }
 
 type Hyper = Record<string, tf.Tensor1D>;
@@ -95,7 +97,7 @@ type Accumulated = { grads: Models; sums: tf.Tensor1D };
  * The programs of a run; one step is one program, or one per micro-batch and one update. The models
  * that a step trains are those that its `hyper` names; the others pass through.
  */
-export function programs(objective: Objective, adam: AdamOptions) {
+export function programs(objective: Objective, adam: AdamOptions, placement: Placement) {
   const gradients = (
     { models, memory }: Read,
     constants: Models,
@@ -104,7 +106,7 @@ export function programs(objective: Objective, adam: AdamOptions) {
   ): Accumulated => {
     const inputs = { models, constants, memory };
     const { grads, sums } = objectiveGradients(objective, inputs, batch, trained);
-    return { grads, sums: tf.stack(sums) as tf.Tensor1D };
+    return { grads: placement.constrain(grads), sums: tf.stack(sums) as tf.Tensor1D };
   };
   const update = (state: TrainingState, { grads, sums }: Accumulated, hyper: Hyper) => {
     const next: TrainingState = { models: {}, adam: {}, memory: state.memory };
@@ -131,7 +133,7 @@ export function programs(objective: Objective, adam: AdamOptions) {
       const named = objective.sums.map((name, i) => [name, sums.slice([i], [1]).reshape([])]);
       next.memory = objective.memory.next(state.memory, next.models, Object.fromEntries(named));
     } else next.memory = mapTree(state.memory, (t) => t.clone());
-    return { state: next, norms: tf.stack(norms) };
+    return { state: placement.constrain(next), norms: tf.stack(norms) };
   };
   const name = objective.name;
   const memoryHint = "a smaller microBatch, shorter sequences (maxNewTokens), or a smaller model";
@@ -173,7 +175,7 @@ export function programs(objective: Objective, adam: AdamOptions) {
   );
 
   const withBatch = <R>(batch: Batch, body: (tensors: BatchTensors) => R): R => {
-    const tensors = upload(batch);
+    const tensors = upload(batch, placement);
     const result = body(tensors);
     leavesOf(tensors).forEach((tensor) => tensor.dispose());
     return result;
@@ -206,19 +208,17 @@ export function programs(objective: Objective, adam: AdamOptions) {
       const [head, second] = batches as [Batch, ...Batch[]];
       const trained = Object.keys(hyper);
       const read = { models: state.models, memory: state.memory };
-      const bytes = (tree: Models | TrainingState["adam"]) =>
-        leavesOf(tree).reduce((sum, { size }) => sum + 4 * size, 0);
       const total = (plan: MemoryPlan | undefined, beside: number) =>
         plan && plan.arguments + plan.outputs - plan.aliased + plan.temporary + beside;
       const found = second === undefined
         ? [withBatch(head, (batch) => total(whole.memoryPlan(state, constants, batch, hyper), 0))]
         : withBatch(head, (batch) => {
           const acc = first(read, constants, batch, trained);
-          const moments = bytes(state.adam);
+          const moments = placement.bytes(state.adam);
           const totals = [
             total(first.memoryPlan(read, constants, batch, trained), moments),
             total(further.memoryPlan(acc, read, constants, batch, trained), moments),
-            total(apply.memoryPlan(state, acc.grads, acc.sums, hyper), bytes(constants)),
+            total(apply.memoryPlan(state, acc.grads, acc.sums, hyper), placement.bytes(constants)),
           ];
           leavesOf(acc).forEach((tensor) => tensor.dispose());
           return totals;
