@@ -2,7 +2,7 @@
  * Laying a language model out over a mesh of devices. Parameters are placed once; compiled functions that
  * get them run over the whole mesh, with what they need of each other inserted by XLA's partitioner.
  */
-import { makeMesh, type Mesh, shard, type Spec, type tf } from "../xla/mod.ts";
+import { makeMesh, type Mesh, shard, type Spec, type tf, tracedMesh } from "../xla/mod.ts";
 import type { Params } from "./transformer.ts";
 
 /**
@@ -63,4 +63,15 @@ export function shardParams(params: Params, parallelism: Parallelism, mesh: Mesh
 /** A batch [batch, ...] cut into rows of the mesh's `data` axis; whole where the mesh has none. */
 export function shardBatch<T extends tf.Tensor>(batch: T, mesh: Mesh): T {
   return shard(batch, mesh, mesh.axes[DATA] === undefined ? [] : [DATA]);
+}
+
+/**
+ * Where devices share nothing but a batch: asks that `x`, whose rows are the batch's tokens, stay cut by
+ * rows. Parameters then come together where they are used, in place of activations, which the partitioner
+ * may otherwise cut along attention heads and back.
+ */
+export function keepRows<T extends tf.Tensor>(x: T): T {
+  const mesh = tracedMesh();
+  if (mesh === undefined || Object.keys(mesh.axes).join() !== DATA) return x;
+  return x.shape[0]! % mesh.size === 0 ? shardBatch(x, mesh) : x;
 }

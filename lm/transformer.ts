@@ -10,6 +10,7 @@ import { type ModelConfig, parameterShapes } from "./config.ts";
 import { loraScale } from "./lora_scale.ts";
 import { causalBias, type RotaryTables, rotaryTables, rotate } from "./positions.ts";
 import { logitsOf, targetLogProbs } from "./log_probs.ts";
+import { keepRows } from "./sharding.ts";
 
 /** float32 tensors by Hugging Face name, e.g. `model.layers.0.mlp.up_proj.weight` [ffn, hidden]. */
 export type Params = Record<string, tf.Tensor>;
@@ -137,7 +138,7 @@ function linear(
     return tf.matMul(input, low(weight), false, true) as tf.Tensor2D;
   };
   const input = low(x);
-  let out = asFloat32(times(input, `${name}.weight`), low);
+  let out = keepRows(asFloat32(times(input, `${name}.weight`), low));
   if (config.lora !== undefined && `${name}.lora_A.weight` in params) {
     const change = times(times(input, `${name}.lora_A.weight`), `${name}.lora_B.weight`);
     out = tf.add(out, tf.mul(asFloat32(change, low), loraScale(config.lora, name).scale));

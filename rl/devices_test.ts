@@ -34,8 +34,6 @@ const options: OreoOptions = {
   batchSize: 5,
   steps: 9,
   warmupSteps: 1,
-  emaDecay: 0.9,
-  klTarget: { target: 0.01 },
   reportEvery: 1,
   seed: 0,
   padId: 0,
@@ -73,15 +71,21 @@ async function stopped(steps: number, more: Partial<OreoOptions>): Promise<void>
   await assert.rejects(start({ ...more, onMetrics }), reason);
 }
 
-for (const packing of [undefined, {}]) {
-  const shared = packing === undefined ? {} : { packing };
+const kept = { emaDecay: 0.9, klTarget: { target: 0.01 } };
+
+for (
+  const [shared, changes] of [
+    [kept, [[4, 2], [2, 1], [1, 4], [4, 4]]],
+    [{ packing: {} }, [[4, 2]]],
+  ] as const
+) {
   deviceTest(
-    `a run begun on some devices ends on others as on one${packing ? ", packed" : ""}`,
+    `a run begun on some devices ends on others as on one (${Object.keys(shared)})`,
     async () => {
       const expected = await start({ ...shared, devices: 1 });
       const whole = await start({ ...shared, devices: 4 });
       assertSame(whole, expected, "4 devices");
-      for (const [from, to] of [[4, 2], [2, 1], [1, 4], [4, 4]] as const) {
+      for (const [from, to] of changes) {
         await withFolder(async (folder) => {
           const more = { ...shared, checkpoints: { folder, every: 4 } };
           await stopped(6, { ...more, devices: from });
@@ -103,14 +107,14 @@ deviceTest("each device holds its part of parameters, gradients and moments", ()
   const peak = (devices: number) =>
     oreoStepPeak(
       { networks: languageNetworks(wide), policy: params, value: critic, trajectories },
-      { ...options, emaDecay: undefined, devices, batchSize: 4, microBatch: 2 },
+      { ...options, devices, batchSize: 4, microBatch: 2 },
     )!;
   // The models, two moments, the accumulated gradients, and the reference, half of the models.
   const state = 4.5 * trained;
   const [one, four] = [peak(1), peak(4)];
   assert.ok(one > state, `${one} bytes, of which the state takes ${state}`);
   // Three quarters of it are elsewhere; weights come together where they are used.
-  assert.ok(one - four > 0.6 * state, `${four} of ${one} bytes on each of four devices`);
+  assert.ok(one - four > 0.5 * state, `${four} of ${one} bytes on each of four devices`);
 });
 
 deviceTest("devices that the backend does not have are refused with what to set", async () => {

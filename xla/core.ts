@@ -6,7 +6,7 @@
 import { tf } from "./tf.ts";
 import type { Compiled, JitOptions } from "./compile.ts";
 import type { DType } from "./hlo/mod.ts";
-import type { Sharding } from "./mesh.ts";
+import type { Mesh, Sharding } from "./mesh.ts";
 import type { Tree } from "./tree.ts";
 
 /** What the xla backend offers beyond tfjs kernels. */
@@ -34,6 +34,8 @@ export interface Core {
   readonly platform: string;
   /** Devices that a mesh can take. */
   readonly devices: number;
+  /** The mesh of the program being traced, as far as its arguments have one. */
+  readonly mesh: Mesh | undefined;
   /** `x` laid out over a mesh: a copy there, or a constraint inside a trace. */
   shard(x: tf.Tensor, sharding: Sharding): tf.Tensor;
 }

@@ -255,6 +255,10 @@ export class XlaCore implements Core {
     return this.#backend.client.devices.length;
   }
 
+  get mesh(): Mesh | undefined {
+    return this.#backend.trace?.mesh;
+  }
+
   shard(x: tf.Tensor, sharding: Sharding): tf.Tensor {
     const { trace } = this.#backend;
     if (trace === undefined) return this.#backend.place(x, sharding);

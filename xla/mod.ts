@@ -33,6 +33,7 @@ export {
   matMulRows,
   shard,
   stopGradient,
+  tracedMesh,
 } from "./ops.ts";
 export {
   fromBfloat16,

@@ -223,6 +223,11 @@ export function makeMesh(axes: Readonly<Record<string, number>>): Mesh {
   return meshOf(axes, activeCore()?.devices ?? 1);
 }
 
+/** The mesh that the function being traced runs on, where its arguments are on one. */
+export function tracedMesh(): Mesh | undefined {
+  return activeCore()?.mesh;
+}
+
 /**
  * `x` laid out over `mesh`: cut along the axes that `spec` names for its dimensions, whole on every device
  * along the others. Outside `jit` the data are copied there; a compiled function that gets such a tensor
