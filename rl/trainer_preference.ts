@@ -99,7 +99,9 @@ export async function trainDpo(
 
 /**
  * KTO; peak rate 5e-8 by default (the paper's for Qwen2.5-Math; 1e-7 for DeepSeekMath). The reference
- * point is estimated on each micro-batch, so that the cut into micro-batches changes the result.
+ * point is estimated on the whole batch of an update, whatever its cut into micro-batches, which costs
+ * these a forward pass more. KTO's paper (arXiv 2402.01306, section 4.1) and TRL estimate it on what
+ * goes through the model at a time: the same where that is the batch, a noisier estimate where not.
  * @param params initial policy, which is the reference; left as it is
  */
 export async function trainKto(
@@ -118,18 +120,23 @@ export async function trainKto(
     name: "kto",
     settings: { beta, desirableWeight, undesirableWeight },
     sums: ["loss", "reference_point", "right", "right_log_ratio", "wrong", "wrong_log_ratio"],
+    batchSums(inputs, batch) {
+      const { second, weights } = twins(network, inputs, batch);
+      return second.mul(weights).sum().expandDims(0) as tf.Tensor1D;
+    },
     loss(inputs, batch) {
       const { first, second, weights, labels } = twins(network, inputs, batch);
-      const share = weights.sum();
+      const ofBatch = inputs.batchSums;
       const kto = {
         logRatios: first,
         labels,
-        klLogRatios: second,
+        // The weights of a batch sum to 1: its mean is known, or is that of the rows at hand.
+        klLogRatios: ofBatch ?? second,
+        klWeights: ofBatch === undefined ? weights : tf.ones([1]) as tf.Tensor1D,
         beta,
         desirableWeight,
         undesirableWeight,
         weights,
-        klWeights: weights.div(tf.maximum(share, 1e-12)) as tf.Tensor1D,
       };
       const loss = ktoLoss(kto);
       const right = labels.mul(weights);
@@ -138,7 +145,7 @@ export async function trainKto(
         loss,
         kept: [
           loss,
-          ktoReferencePoint(kto).mul(share),
+          ktoReferencePoint(kto).mul(weights.sum()),
           right.sum(),
           right.mul(first).sum(),
           wrong.sum(),

@@ -28,6 +28,8 @@ export interface ObjectiveInputs {
   constants: Models;
   /** What the objective keeps between steps. */
   memory: Models;
+  /** The whole batch's `Objective.batchSums`; absent where the rows at hand are the whole batch. */
+  batchSums?: tf.Tensor1D | undefined;
 }
 
 /** What is minimised. `loss` is traced; all that it sums must add up over micro-batches. */
@@ -38,6 +40,11 @@ export interface Objective {
   /** Names of the scalars that `loss` keeps; the first is the total loss. */
   sums: readonly string[];
   loss(inputs: ObjectiveInputs, batch: BatchTensors): { loss: tf.Scalar; kept: tf.Scalar[] };
+  /**
+   * What the loss needs to know of a whole batch where it sees micro-batches, as sums that add up over
+   * them, without a gradient. Costs a forward pass; left out where the loss needs nothing.
+   */
+  batchSums?(inputs: ObjectiveInputs, batch: BatchTensors): tf.Tensor1D;
   /** Turns a step's sums into the metrics that people read. */
   describe(sums: Record<string, number>): Record<string, number>;
   /** State of the objective's own, such as a moving average; traced with the update. */
@@ -103,8 +110,9 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
     constants: Models,
     batch: BatchTensors,
     trained: readonly string[],
+    batchSums?: tf.Tensor1D,
   ): Accumulated => {
-    const inputs = { models, constants, memory };
+    const inputs = { models, constants, memory, batchSums };
     const { grads, sums } = objectiveGradients(objective, inputs, batch, trained);
     return { grads: placement.constrain(grads), sums: tf.stack(sums) as tf.Tensor1D };
   };
@@ -152,8 +160,9 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
       constants: Models,
       batch: BatchTensors,
       trained: readonly string[],
+      batchSums?: tf.Tensor1D,
     ): Accumulated => {
-      const { grads, sums } = gradients(state, constants, batch, trained);
+      const { grads, sums } = gradients(state, constants, batch, trained, batchSums);
       const added = leavesOf(acc.grads).map((g, i) => g.add(leavesOf(grads)[i]!));
       return {
         grads: mapTree(grads, (_, i) => added[i]!) as unknown as Models,
@@ -169,9 +178,16 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
     { name: `${name}.update`, donate: [0, 1], memoryHint },
   );
   const value = jit(
-    (state: Read, constants: Models, batch: BatchTensors) =>
-      tf.stack(objective.loss({ ...state, constants }, batch).kept) as tf.Tensor1D,
+    (state: Read, constants: Models, batch: BatchTensors, batchSums?: tf.Tensor1D) =>
+      tf.stack(objective.loss({ ...state, constants, batchSums }, batch).kept) as tf.Tensor1D,
     { name: `${name}.value`, memoryHint },
+  );
+  const batchSums = jit(
+    (acc: tf.Tensor1D | undefined, state: Read, constants: Models, batch: BatchTensors) => {
+      const sums = objective.batchSums!({ ...state, constants }, batch);
+      return acc === undefined ? sums : acc.add(sums) as tf.Tensor1D;
+    },
+    { name: `${name}.batch_sums`, donate: [0], memoryHint },
   );
 
   const withBatch = <R>(batch: Batch, body: (tensors: BatchTensors) => R): R => {
@@ -179,6 +195,15 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
     const result = body(tensors);
     leavesOf(tensors).forEach((tensor) => tensor.dispose());
     return result;
+  };
+  /** What micro-batches must know of their batch. */
+  const batchSumsOf = (read: Read, constants: Models, batches: readonly Batch[]) => {
+    if (objective.batchSums === undefined || batches.length < 2) return undefined;
+    let acc: tf.Tensor1D | undefined;
+    for (const batch of batches) {
+      acc = withBatch(batch, (tensors) => batchSums(acc, read, constants, tensors));
+    }
+    return acc;
   };
   return {
     step(state: TrainingState, constants: Models, batches: Batch[], hyper: Hyper) {
@@ -188,10 +213,12 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
       }
       const trained = Object.keys(hyper);
       const read = { models: state.models, memory: state.memory };
-      let acc = withBatch(head, (tensors) => first(read, constants, tensors, trained));
+      const known = batchSumsOf(read, constants, batches);
+      let acc = withBatch(head, (tensors) => first(read, constants, tensors, trained, known));
       for (const batch of rest) {
-        acc = withBatch(batch, (tensors) => further(acc, read, constants, tensors, trained));
+        acc = withBatch(batch, (tensors) => further(acc, read, constants, tensors, trained, known));
       }
+      known?.dispose();
       return { ...apply(state, acc.grads, acc.sums, hyper), sums: acc.sums };
     },
     /**
@@ -227,14 +254,16 @@ export function programs(objective: Objective, adam: AdamOptions, placement: Pla
       return known.length === 0 ? undefined : Math.max(...known);
     },
     /** The objective's sums over `batches`, by name, without any gradient. */
-    async evaluate(state: TrainingState, constants: Models, batches: Iterable<Batch>) {
+    async evaluate(state: TrainingState, constants: Models, batches: readonly Batch[]) {
       const total = new Float64Array(objective.sums.length);
-      const { models, memory } = state;
+      const read = { models: state.models, memory: state.memory };
+      const known = batchSumsOf(read, constants, batches);
       for (const batch of batches) {
-        const sums = withBatch(batch, (t) => value({ models, memory }, constants, t));
+        const sums = withBatch(batch, (tensors) => value(read, constants, tensors, known));
         (await sums.data()).forEach((x, i) => total[i]! += x);
         sums.dispose();
       }
+      known?.dispose();
       return Object.fromEntries(objective.sums.map((name, i) => [name, total[i]!]));
     },
   };
