@@ -136,7 +136,12 @@ for (const folder of goldenFiles("e2e", /^\w+$/)) {
       ) {
         const expected = await readTensors(join(folder, "final.safetensors"), prefix);
         const [host, golden] = await Promise.all([toHost(params), toHost(expected)]);
-        const known = Object.keys(golden).filter((name) => name in host);
+        const known = Object.keys(golden);
+        assert.deepEqual(
+          known.filter((name) => !(name in host)),
+          [],
+          `${model}: no such parameters`,
+        );
         assert.ok(known.length >= 10 && (model === "policy" || known.includes(VALUE_HEAD)));
         let sum = 0, count = 0;
         for (const name of known) {
