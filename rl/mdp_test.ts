@@ -1,10 +1,14 @@
 /**
- * A known decision process, solved exactly by soft value iteration: OREO at each level and DQO must find
- * its soft-optimal value and policy.
+ * Known decision processes, solved exactly by soft value iteration: OREO at each level and DQO must find
+ * the soft-optimal value and policy of one, and of any other these must be where nothing moves them.
  */
-import { jit, tf, toHost, useBackend } from "../xla/mod.ts";
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { jit, leavesOf, tf, toHost, useBackend } from "../xla/mod.ts";
+import { collate } from "./batches.ts";
 import { gradientsOf } from "./gradients.ts";
 import { chosenLogProbs, dqoLoss, levels, nextTokenDistributions } from "./objectives/mod.ts";
+import { oreoObjective } from "./oreo_objective.ts";
 import {
   adamInit,
   type AdamState,
@@ -23,6 +27,7 @@ import {
   type Tables,
   trajectory,
 } from "./test_tables.ts";
+import { objectiveGradients, upload } from "./trainer_programs.ts";
 import { trainOreo } from "./trainer_oreo.ts";
 
 await useBackend();
@@ -31,15 +36,17 @@ const tables: Tables = { actions: 2, horizon: 3 };
 const beta = 0.5;
 /** Chance of success of each response, in quarters; the data hold each response four times. */
 const quarters = [1, 3, 0, 2, 4, 1, 2, 3];
-const data = responses(tables).flatMap((response, leaf) =>
-  [0, 1, 2, 3].map((i) => trajectory(response, i < quarters[leaf]! ? 1 : 0))
-);
+const dataOf = (quarters: readonly number[]) =>
+  responses(tables).flatMap((response, leaf) =>
+    [0, 1, 2, 3].map((i) => trajectory(response, i < quarters[leaf]! ? 1 : 0))
+  );
+const data = dataOf(quarters);
 
 /**
  * V*(s) = β log Σ_a π_ref(a|s) exp(V*(s·a) / β) with V* of a whole response its chance of success, and
  * π*(a|s) = π_ref(a|s) exp((V*(s·a) − V*(s)) / β), by prefix.
  */
-function softOptimal(reference: Float32Array) {
+function softOptimal(reference: Float32Array, chances: readonly number[], beta: number) {
   const { actions, horizon } = tables;
   const values = new Float64Array(prefixCount(tables));
   const policy = new Float64Array(prefixCount(tables) * actions);
@@ -47,7 +54,7 @@ function softOptimal(reference: Float32Array) {
     const at = prefixIndex(tables, prefix);
     if (prefix.length === horizon) {
       const leaf = prefix.reduce((index, action) => index * actions + action, 0);
-      return quarters[leaf]! / 4;
+      return chances[leaf]! / 4;
     }
     const weights = Array.from(
       { length: actions },
@@ -69,7 +76,7 @@ async function assertSoftOptimal(
   learned: { policy: tf.Tensor; value: tf.Tensor },
   reference: tf.Tensor,
 ) {
-  const expected = softOptimal(await reference.data() as Float32Array);
+  const expected = softOptimal(await reference.data() as Float32Array, quarters, beta);
   const host = await toHost({
     policy: tf.softmax(learned.policy as tf.Tensor2D),
     value: learned.value,
@@ -147,3 +154,59 @@ Deno.test("DQO finds the soft-optimal value and policy", async () => {
   }
   await assertSoftOptimal({ policy: params.policy!, value: params.value! }, policy.table!);
 });
+
+/** A process: rewards, what the reference does, the temperature, and a place beside the optimum. */
+const processes = fc.record({
+  chances: fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 8, maxLength: 8 }),
+  reference: fc.array(fc.integer({ min: -10, max: 10 }), { minLength: 30, maxLength: 30 }),
+  beta: fc.constantFrom(0.1, 0.5, 2),
+  /** The prefix whose value, or whose first action's logit, is moved. */
+  moved: fc.integer({ min: 0, max: inner - 1 }),
+});
+
+for (
+  const [method, level] of [...levels.map((l) => ["oreo", l] as const), ["dqo", "token"] as const]
+) {
+  const name = method === "dqo" ? "DQO" : `OREO at ${level} level`;
+  Deno.test(`${name} rests at the soft optimum of any process, and nowhere beside it`, async () => {
+    const networks = tableNetworks(tables);
+    await fc.assert(
+      fc.asyncProperty(processes, async ({ chances, reference, beta, moved }) => {
+        const table = Float32Array.from(reference, (x) => x / 10);
+        const optimum = softOptimal(table, chances, beta);
+        const count = prefixCount(tables);
+        const objective = oreoObjective(method, networks, { level, beta, alpha: 0 });
+        const states = level === "step" ? "step" : "token";
+        const [batch] = collate(dataOf(chances), { padId: 0, buckets: [4], level: states });
+        /** The longest gradient entry of each model where logits and values are these. */
+        const slope = async (logits: Float64Array, values: Float64Array) => {
+          const grads = tf.tidy(() => {
+            const models = {
+              policy: { table: tf.tensor2d(Float32Array.from(logits), [count, 2]) },
+              value: { table: tf.tensor2d(Float32Array.from(values), [count, 1]) },
+            };
+            const constants = { reference: { table: tf.tensor2d(table, [count, 2]) } };
+            const inputs = { models, constants, memory: {} };
+            return objectiveGradients(objective, inputs, upload(batch!)).grads;
+          });
+          const host = await toHost({ policy: grads.policy!.table!, value: grads.value!.table! });
+          leavesOf(grads).forEach((tensor) => tensor.dispose());
+          const longest = (xs: ArrayLike<number>) => Math.max(...Array.from(xs, Math.abs));
+          return { policy: longest(host.policy), value: longest(host.value) };
+        };
+        const logits = optimum.policy.map((p) => Math.log(p > 0 ? p : 1));
+        const rest = await slope(logits, optimum.values);
+        assert.ok(rest.policy < 3e-6 && rest.value < 3e-6, JSON.stringify(rest));
+
+        const values = optimum.values.slice();
+        values[moved]! += 0.1;
+        assert.ok((await slope(logits, values)).value > 1e-4, `V of prefix ${moved}`);
+        logits[2 * moved]! += 1;
+        const beside = await slope(logits, optimum.values);
+        // At response level the first state's equation alone moves the policy.
+        assert.ok(beside.policy > 1e-6 && beside.policy > 3 * rest.policy, JSON.stringify(beside));
+      }),
+      { numRuns: 12, seed: 1 },
+    );
+  });
+}
