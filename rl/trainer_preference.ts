@@ -10,7 +10,8 @@ import type { PolicyNetwork } from "./networks.ts";
 import { dpoLoss, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 import { longer, mismatched, preferencePairs } from "./pairs.ts";
-import { train } from "./trainer.ts";
+import { Placement } from "./placement.ts";
+import { disposeModels, train } from "./trainer.ts";
 import {
   type BatchTensors,
   type Objective,
@@ -236,26 +237,28 @@ async function withReference(
   network: PolicyNetwork,
   params: NamedTensors,
   rows: readonly Trajectory[],
-  { padId, maxLength, microBatch = 16, signal }: PreferenceOptions,
+  { padId, maxLength, microBatch = 16, signal, devices }: PreferenceOptions,
 ): Promise<Trajectory[]> {
   const out = [...rows];
   const missing = rows.flatMap((row, i) => row.refLogProbs === undefined ? [i] : [])
     .sort((a, b) => lengthOf(rows[a]!) - lengthOf(rows[b]!));
   if (missing.length === 0) return out;
   const items = missing.map((i) => rows[i]!);
+  const placement = new Placement(devices);
+  const own = placement.devices === 1 ? undefined : placement.place(params);
   const buckets = bucketLengths(items.map(lengthOf), { maxLength });
   const logProbs = jit(
     (params: NamedTensors, ids: tf.Tensor2D) => network.logProbs(params, ids),
     { name: "reference.log_probs" },
   );
   let done = 0;
-  for (const batch of collate(items, { padId, buckets, microBatch })) {
+  for (const batch of collate(items, { padId, buckets, microBatch, multiple: placement.devices })) {
     signal?.throwIfAborted();
-    const tensors = upload(batch);
-    const result = logProbs(params, tensors.ids);
+    const tensors = upload(batch, placement);
+    const result = logProbs(own ?? params, tensors.ids);
     const host = await result.data();
     tf.dispose([result, ...Object.values(tensors)]);
-    for (let row = 0; row < batch.rows && done < missing.length; row++, done++) {
+    for (let row = 0; row < microBatch && done < missing.length; row++, done++) {
       const { promptIds, responseIds } = items[done]!;
       const start = row * (batch.time - 1) + promptIds.length - 1;
       out[missing[done]!] = {
@@ -264,5 +267,6 @@ async function withReference(
       };
     }
   }
+  if (own !== undefined) disposeModels({ own });
   return out;
 }
