@@ -20,9 +20,14 @@ export function withOwnPaths(
   for (const [name, ref] of node.inputs) {
     const refs: readonly InputRef[] = Array.isArray(ref) ? ref : [ref as InputRef];
     for (const [i, { node: from }] of refs.entries()) {
-      const given = nodeOf(from)?.importPath;
-      if (given === undefined) continue;
+      const source = nodeOf(from);
+      const given = source?.importPath;
+      if (source === undefined || given === undefined) continue;
       const copy = Array.isArray(ref) ? join(inputs, name, String(i)) : join(inputs, name);
+      const renamed = source.stage.outputs["content"]?.file;
+      if (renamed !== undefined && isFile(given)) {
+        text = text.replace(wholePath(join(copy, renamed)), () => given);
+      }
       text = text.replace(wholePath(copy), () => isFile(given) ? dirname(given) : given);
     }
   }

@@ -88,8 +88,10 @@ export const train = defineStage({
   inputs: {
     policy: checkpoint,
     value: optional(checkpoint),
+    /** What both models train on. */
     balanced: trajectories,
-    all: trajectories,
+    /** What V trains on alone before that; the same where left out. */
+    all: optional(trajectories),
   },
   outputs: { policy: checkpoint, value: checkpoint, curves },
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
@@ -99,9 +101,10 @@ export const train = defineStage({
     const read = (folder: string) => readTrajectories(join(folder, files.trajectories));
     const folders = { policy: inputs.policy.path, value: inputs.value?.path };
     const balanced = await read(inputs.balanced.path);
+    const all = async () => inputs.all === undefined ? balanced : await read(inputs.all.path);
     const result = params.method === "dpo" || params.method === "kto"
       ? await preference(params, folders, balanced, context, outputs)
-      : await bellman(params, folders, balanced, await read(inputs.all.path), context, outputs);
+      : await bellman(params, folders, balanced, await all(), context, outputs);
     if (params.method === "dpo" || params.method === "kto") {
       log(`${params.method} trains no value model: the output 'value' is the one it began with`);
     }

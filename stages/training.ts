@@ -38,7 +38,7 @@ export const trainingFields = {
     every: z.int().positive().default(50).describe("steps"),
   }).optional().describe("keep queries back, measure on them, return the models that did best"),
   /** The name under which the report shows the curves. */
-  label: z.string(),
+  label: z.string().default("training"),
 };
 
 export type TrainingFields = z.output<z.ZodObject<typeof trainingFields>>;
