@@ -19,7 +19,7 @@ import {
   type TrainingContext,
   trainingFields,
 } from "./training.ts";
-import { trainablePolicy, trainableValue } from "./trainable.ts";
+import { saveTrained, trainablePolicy, trainableValue } from "./trainable.ts";
 import { valueModelOf } from "./value_model.ts";
 
 const lora = z.object({
@@ -174,8 +174,8 @@ async function bellman(
     valueLearningRate: params.valueLearningRate,
     ...(valueFirst.epochs === 0 ? {} : { valueFirst }),
   });
-  await saveModel(outputs.policy.path, { ...model, params: policy.whole(result.policy) });
-  await saveModel(outputs.value.path, { ...critic, params: value.whole(result.value) });
+  await saveTrained(outputs.policy.path, model, policy, result.policy);
+  await saveTrained(outputs.value.path, critic, value, result.value);
   const { metrics, valueMetrics, steps, best } = result;
   return {
     steps,
@@ -208,7 +208,7 @@ async function preference(
     ...(learningRate === undefined ? {} : { learningRate }),
     base: policy.base,
   });
-  await saveModel(outputs.policy.path, { ...model, params: policy.whole(trained) });
+  await saveTrained(outputs.policy.path, model, policy, trained);
   await saveModel(outputs.value.path, await valueModelOf(model, folders.value));
   return {
     steps,

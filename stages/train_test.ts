@@ -2,14 +2,33 @@
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { loadModel, saveModel, VALUE_HEAD } from "../lm/mod.ts";
+import {
+  hiddenStates,
+  loadLora,
+  loadModel,
+  logits,
+  type ModelConfig,
+  type Params,
+  saveModel,
+  VALUE_HEAD,
+  withLora,
+} from "../lm/mod.ts";
 import { type Trajectory, writeTrajectories } from "../rl/mod.ts";
 import { files } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { modelFields, newModel } from "./new_model.ts";
 import { train } from "./train.ts";
+import { jit, tf } from "../xla/mod.ts";
 
 await startEngine(() => {});
+
+/** Logits of a sequence, [1, time, vocab]. */
+function scores(config: ModelConfig, params: Params): tf.Tensor {
+  const ids = tf.tensor2d([[3, 5, 7, 2, 9, 11, 4, 8]], undefined, "int32");
+  return jit((params: Params, ids: tf.Tensor2D) =>
+    logits(config, params, hiddenStates(config, params, ids))
+  )(params, ids);
+}
 
 const shape = { hidden: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 24, maxLength: 32 };
 
@@ -52,6 +71,7 @@ Deno.test("every method and kind of critic ends with whole models that other sta
             epochs: 3,
             batchSize: 6,
             policyLearningRate: 1e-2,
+            valueLearningRate: 1e-2,
             preference: { learningRate: 1e-2 },
             ...given,
           }),
@@ -83,6 +103,32 @@ Deno.test("every method and kind of critic ends with whole models that other sta
       if ("heldOut" in given) assert.ok("bestStep" in (result as object));
       else assert.notDeepEqual(after, before, `${name}: the policy moved`);
       assert.equal((await readdir(join(at("events"), name))).length, 1, name);
+      const adapted = [
+        ..."lora" in given ? [{ part: "policy", merged: policy }] : [],
+        ..."criticLora" in given ? [{ part: "value", merged: value }] : [],
+      ];
+      for (const { part, merged } of adapted) {
+        const adapter = join(at(part), "adapter");
+        assert.deepEqual(
+          (await readdir(adapter)).sort(),
+          ["adapter_config.json", "adapter_model.safetensors"],
+        );
+        const own = await loadLora(adapter, model.config);
+        const beside = { ...model.params, ...own.params };
+        const [base, apart, together] = await Promise.all([
+          scores(model.config, model.params).data(),
+          scores(withLora(model.config, own), beside).data(),
+          scores(merged.config, merged.params).data(),
+        ]);
+        const furthest = (from: tf.TypedArray) =>
+          Math.max(...from.map((x, i) => Math.abs(x - together[i]!)));
+        assert.ok(furthest(base) > 1e-3, `${name}: the adapter of ${part} does something`);
+        assert.ok(furthest(apart) < 1e-5, `${name}: base and adapter are not the ${part}`);
+      }
+      const parts = adapted.map(({ part }) => part);
+      for (const part of ["policy", "value"].filter((part) => !parts.includes(part))) {
+        assert.ok(!(await readdir(at(part))).includes("adapter"), `${name}: ${part}`);
+      }
     }
   } finally {
     Deno.env.delete("OREO_TENSORBOARD");
