@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { UserError } from "../errors.ts";
 import { type Params, saveModel } from "../lm/mod.ts";
 import { defineStage, optional, type StageContext } from "../pipeline/mod.ts";
 import {
@@ -22,6 +23,7 @@ import { startEngine } from "./engine.ts";
 import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
 import { modelFields, newModel } from "./new_model.ts";
 import { OpenTask, taskFields } from "./task.ts";
+import { saveTrained, trainablePolicy } from "./trainable.ts";
 import {
   holdOut,
   networksOf,
@@ -46,6 +48,9 @@ export const sft = defineStage({
   async run({ params, inputs, outputs, ...context }) {
     const { seed, log } = context;
     await startEngine(log);
+    if (inputs.base === undefined && params.lora !== undefined) {
+      throw new UserError("lora adapts a model that is there: give the input 'base', or no lora");
+    }
     const task = await OpenTask.open(params, inputs.data);
     const model = inputs.base === undefined
       ? newModel(params.shape, await task.alphabet(), seed)
@@ -116,17 +121,19 @@ async function supervise<Item extends Demonstration>(
   outputs: { policy: { path: string }; curves: { path: string } },
 ): Promise<{ steps: number; loss: number }> {
   const recorder = new CurveRecorder(params.label, context.scratch, metric);
+  const trainable = trainablePolicy(params, model, context.seed);
   const { policy, metrics, steps } = await trainer(
-    networksOf(params, model.config).policy,
-    model.params,
+    networksOf(params, trainable.config).policy,
+    trainable.params,
     items,
     {
       ...trainerOptions(params, model, { ...context, recorder }, sizeOf(model.params)),
       ...(heldOut === undefined ? {} : { heldOut }),
       learningRate: params.learningRate,
+      base: trainable.base,
     },
   );
-  await saveModel(outputs.policy.path, { ...model, params: policy });
+  await saveTrained(outputs.policy.path, model, trainable, policy);
   await recorder.write(outputs.curves.path);
   return { steps, loss: metrics.loss! };
 }

@@ -11,7 +11,9 @@ import { checkpoint, curves, files, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
 import { loadLanguageModel } from "./language_model.ts";
+import { saveTrained, trainablePolicy, trainableValue } from "./trainable.ts";
 import {
+  adapterFields,
   holdOut,
   networksOf,
   sizeOf,
@@ -19,15 +21,7 @@ import {
   type TrainingContext,
   trainingFields,
 } from "./training.ts";
-import { saveTrained, trainablePolicy, trainableValue } from "./trainable.ts";
 import { valueModelOf } from "./value_model.ts";
-
-const lora = z.object({
-  rank: z.int().positive().default(64),
-  alpha: z.number().positive().default(64),
-  rankStabilised: z.boolean().default(false),
-  targets: z.array(z.string()).optional().describe("names of modules; all matrices of the layers"),
-});
 
 const params = z.object({
   ...trainingFields,
@@ -38,12 +32,13 @@ const params = z.object({
   /** Weight of the KL regulariser; the paper's for the level where left out. */
   alpha: z.number().nonnegative().optional(),
   policyLearningRate: z.number().positive().default(5e-6),
-  valueLearningRate: z.number().positive().default(5e-6),
+  valueLearningRate: z.number().positive().optional()
+    .describe("5e-6, or 1e-4 for a critic by LoRA, where left out"),
   /** Training of V alone, on all trajectories, before the policy moves; 0 epochs: none. */
   valueFirst: z.object({
     epochs: z.number().nonnegative().default(0),
     batchSize: z.int().positive().default(128),
-    learningRate: z.number().positive().default(5e-6),
+    learningRate: z.number().positive().optional().describe("valueLearningRate where left out"),
   }).prefault({}),
   // What follows is off, or a choice that is the paper's, where left out.
   kl: z.enum(["exact", "exactReverse", "k3"]).optional()
@@ -62,10 +57,9 @@ const params = z.object({
   clipLogRatios: z.number().positive().optional()
     .describe("limit, in nats, of the summed log-ratios in V's targets"),
   importanceSampling: z.boolean().optional().describe("weigh sequences as the paper's code can"),
-  lora: lora.optional().describe("train the policy as a LoRA adapter, merged in at the end"),
   critic: z.enum(["separate", "lora", "head"]).default("separate")
     .describe("V as a model of its own, an adapter on the policy's start, or a head on its trunk"),
-  criticLora: lora.prefault({}),
+  criticLora: adapterFields.prefault({}),
   /** What DPO and KTO take in place of β and the rates above. */
   preference: z.object({
     beta: z.number().positive().default(0.1),
@@ -113,6 +107,13 @@ export const train = defineStage({
   },
 });
 
+/** V's peak rate: as given, else the paper's for a critic of that kind. */
+export function valueRate(
+  { valueLearningRate, critic }: Pick<Params, "valueLearningRate" | "critic">,
+): number {
+  return valueLearningRate ?? (critic === "lora" ? 1e-4 : 5e-6);
+}
+
 interface Folders {
   policy: string;
   value: string | undefined;
@@ -138,7 +139,9 @@ async function bellman(
   const value = trainableValue(params, critic, context.seed);
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
   const kept = new Set(split.heldOut?.items.map(({ query }) => query));
-  const { valueFirst, method } = params;
+  const { method } = params;
+  const valueLearningRate = valueRate(params);
+  const { learningRate = valueLearningRate, ...alone } = params.valueFirst;
   const size = sizeOf(model.params);
   // Policy and value model both ways, and the reference forward.
   const passes = size * (1 + 1 / 3) +
@@ -171,8 +174,8 @@ async function bellman(
     clipLogRatios: params.clipLogRatios,
     importanceSampling: params.importanceSampling,
     policyLearningRate: params.policyLearningRate,
-    valueLearningRate: params.valueLearningRate,
-    ...(valueFirst.epochs === 0 ? {} : { valueFirst }),
+    valueLearningRate,
+    ...(alone.epochs === 0 ? {} : { valueFirst: { ...alone, learningRate } }),
   });
   await saveTrained(outputs.policy.path, model, policy, result.policy);
   await saveTrained(outputs.value.path, critic, value, result.value);

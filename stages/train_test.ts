@@ -2,54 +2,35 @@
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  hiddenStates,
-  loadLora,
-  loadModel,
-  logits,
-  type ModelConfig,
-  type Params,
-  saveModel,
-  VALUE_HEAD,
-  withLora,
-} from "../lm/mod.ts";
-import { type Trajectory, writeTrajectories } from "../rl/mod.ts";
-import { files } from "./artifacts.ts";
+import { loadLora, loadModel, saveModel, VALUE_HEAD, withLora } from "../lm/mod.ts";
 import { startEngine } from "./engine.ts";
-import { modelFields, newModel } from "./new_model.ts";
-import { train } from "./train.ts";
-import { jit, tf } from "../xla/mod.ts";
+import { rejectionSampling, sft } from "./supervised.ts";
+import { logitsOf, runStage, tinyModel, writeSolutions } from "./test_support.ts";
+import { train, valueRate } from "./train.ts";
 
 await startEngine(() => {});
 
-/** Logits of a sequence, [1, time, vocab]. */
-function scores(config: ModelConfig, params: Params): tf.Tensor {
-  const ids = tf.tensor2d([[3, 5, 7, 2, 9, 11, 4, 8]], undefined, "int32");
-  return jit((params: Params, ids: tf.Tensor2D) =>
-    logits(config, params, hiddenStates(config, params, ids))
-  )(params, ids);
-}
-
-const shape = { hidden: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 24, maxLength: 32 };
+Deno.test("the defaults are the paper's: batch, rates, levels, the critic by LoRA", () => {
+  const given = train.params.parse({});
+  assert.equal(given.batchSize, 128);
+  assert.deepEqual([given.method, given.level, given.beta], ["oreo", "token", 0.03]);
+  assert.equal(given.policyLearningRate, 5e-6);
+  assert.equal(valueRate(given), 5e-6);
+  assert.equal(valueRate({ ...given, critic: "lora" }), 1e-4);
+  assert.equal(valueRate({ ...given, critic: "lora", valueLearningRate: 3e-5 }), 3e-5);
+  assert.deepEqual([given.criticLora.rank, given.criticLora.alpha], [64, 64]);
+  assert.equal(given.preference.beta, 0.1);
+  assert.equal(sft.params.parse({ task: "gsm8k" }).learningRate, 2e-5);
+  assert.equal(rejectionSampling.params.parse({}).learningRate, 5e-6);
+});
 
 Deno.test("every method and kind of critic ends with whole models that other stages can load", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const model = newModel(modelFields.shape.parse(shape), "0123456789+= ", 1);
+    const model = tinyModel();
     await saveModel(join(folder, "policy"), model);
-    const trajectories = Array.from({ length: 12 }, (_, i): Trajectory => ({
-      version: 1,
-      query: `q${i % 4}`,
-      prompt: "1+1=",
-      promptIds: model.tokenizer.encode(`${i % 4}+1=`),
-      responseIds: [...model.tokenizer.encode(`${i}`), model.tokenizer.eosId],
-      stepEnds: [0],
-      reward: i < 4 ? 1 : 0,
-      source: "test",
-    }));
     const data = join(folder, "data");
-    await Deno.mkdir(data);
-    await writeTrajectories(join(data, files.trajectories), trajectories);
+    await writeSolutions(data, model);
     const lora = { rank: 2, alpha: 2 };
     const cases = {
       dpo: { method: "dpo" },
@@ -60,39 +41,20 @@ Deno.test("every method and kind of critic ends with whole models that other sta
     };
     for (const [name, given] of Object.entries(cases)) {
       const at = (part: string) => join(folder, name, part);
-      for (const part of ["policy", "value", "curves", "scratch"]) {
-        await Deno.mkdir(at(part), { recursive: true });
-      }
       Deno.env.set("OREO_TENSORBOARD", at("events"));
-      const result = await train.run(
-        {
-          params: train.params.parse({
-            label: name,
-            epochs: 3,
-            batchSize: 6,
-            policyLearningRate: 1e-2,
-            valueLearningRate: 1e-2,
-            preference: { learningRate: 1e-2 },
-            ...given,
-          }),
-          inputs: {
-            policy: { path: join(folder, "policy"), id: "p" },
-            balanced: { path: data, id: "b" },
-            all: { path: data, id: "a" },
-          },
-          outputs: {
-            policy: { path: at("policy") },
-            value: { path: at("value") },
-            curves: { path: at("curves") },
-          },
-          scratch: at("scratch"),
-          seed: 0,
-          signal: new AbortController().signal,
-          progress: () => {},
-          log: () => {},
-          metric: () => {},
-        } as unknown as Parameters<typeof train.run>[0],
-      );
+      const result = await runStage(train, {
+        params: {
+          label: name,
+          epochs: 3,
+          batchSize: 6,
+          policyLearningRate: 1e-2,
+          valueLearningRate: 1e-2,
+          preference: { learningRate: 1e-2 },
+          ...given,
+        },
+        inputs: { policy: join(folder, "policy"), balanced: data, all: data },
+        folder: join(folder, name),
+      });
       assert.ok((result as { steps: number }).steps > 0, name);
       const [policy, value] = [await loadModel(at("policy")), await loadModel(at("value"))];
       assert.deepEqual(Object.keys(policy.params).sort(), Object.keys(model.params).sort());
@@ -116,12 +78,12 @@ Deno.test("every method and kind of critic ends with whole models that other sta
         const own = await loadLora(adapter, model.config);
         const beside = { ...model.params, ...own.params };
         const [base, apart, together] = await Promise.all([
-          scores(model.config, model.params).data(),
-          scores(withLora(model.config, own), beside).data(),
-          scores(merged.config, merged.params).data(),
+          logitsOf(model.config, model.params),
+          logitsOf(withLora(model.config, own), beside),
+          logitsOf(merged.config, merged.params),
         ]);
-        const furthest = (from: tf.TypedArray) =>
-          Math.max(...from.map((x, i) => Math.abs(x - together[i]!)));
+        const furthest = (from: ArrayLike<number>) =>
+          Math.max(...Array.from(from).map((x, i) => Math.abs(x - together[i]!)));
         assert.ok(furthest(base) > 1e-3, `${name}: the adapter of ${part} does something`);
         assert.ok(furthest(apart) < 1e-5, `${name}: base and adapter are not the ${part}`);
       }

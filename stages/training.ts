@@ -14,6 +14,14 @@ const TENSORBOARD = "OREO_TENSORBOARD";
 /** The device's peak in TFLOP/s, for the metric `mfu`. */
 const PEAK = "OREO_PEAK_TFLOPS";
 
+/** A LoRA adapter; the paper's critics' by default. */
+export const adapterFields = z.object({
+  rank: z.int().positive().default(64),
+  alpha: z.number().positive().default(64),
+  rankStabilised: z.boolean().default(false).describe("scale by alpha / sqrt(rank)"),
+  targets: z.array(z.string()).optional().describe("names of modules; all matrices of the layers"),
+});
+
 /** What every training takes. What is optional here is off, as in the paper. */
 export const trainingFields = {
   epochs: z.number().positive().default(1),
@@ -33,6 +41,8 @@ export const trainingFields = {
     .describe("what matrix products multiply in; parameters and moments stay float32"),
   rematerialise: z.boolean().optional()
     .describe("compute each layer again in the backward pass: less memory, more time"),
+  lora: adapterFields.optional()
+    .describe("train the policy as a LoRA adapter, merged in at the end and kept beside"),
   heldOut: z.object({
     share: z.number().positive().max(0.5).default(0.05).describe("of the queries"),
     every: z.int().positive().default(50).describe("steps"),
