@@ -5,13 +5,22 @@
 import { UserError } from "../errors.ts";
 import {
   describeInterface,
+  listParams,
   type Program,
   runByHandCommand,
+  type Stage,
   stageCommand as runJob,
 } from "../pipeline/mod.ts";
 import { chooseEngine, prepareEngine } from "../stages/mod.ts";
 import { repeated, wholeNumber } from "./options.ts";
 import { printResult, runner } from "./running.ts";
+
+function describeStage(stage: Stage): string {
+  const params = listParams(stage.params).map((line) => `  ${line}`);
+  return ["", describeInterface(stage), "", "Parameters, with their defaults:", ...params].join(
+    "\n",
+  );
+}
 
 /** The command for the stages of `program`. */
 export function stageCommand(program: Program) {
@@ -27,10 +36,16 @@ export function stageCommand(program: Program) {
     .option("--seed <number>", "seed of everything random", wholeNumber, 0)
     .option("--dry-run", "say what would run and with which parameters, and do nothing")
     .option("--spec <file>", "do the job in this file, as an executor's child or container")
-    .addHelpText("after", () => {
+    .addHelpText("after", ({ command }) => {
+      const asked = Object.hasOwn(program.stages, command.args[0] ?? "")
+        ? program.stages[command.args[0]!]
+        : undefined;
+      if (asked !== undefined && typeof asked !== "function") return describeStage(asked);
       const known = Object.values(program.stages).filter((each) => typeof each !== "function");
       const lines = known.map((each) => `  ${describeInterface(each)}`);
-      return ["", "Stages, with their inputs ([optional]) and outputs:", ...lines].join("\n");
+      const what =
+        "Stages, with their inputs ([optional]) and outputs; train --help has parameters:";
+      return ["", what, ...lines].join("\n");
     });
   return stage.action(async (name, { spec, memory, ...options }) => {
     if (spec !== undefined) {

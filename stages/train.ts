@@ -27,16 +27,16 @@ const params = z.object({
   ...trainingFields,
   method: z.enum(["oreo", "dqo", "dpo", "kto"]).default("oreo"),
   level: z.enum(["token", "step", "response"]).default("token"),
-  /** β: how dear it is to leave the reference. */
-  beta: z.number().positive().default(0.03),
-  /** Weight of the KL regulariser; the paper's for the level where left out. */
-  alpha: z.number().nonnegative().optional(),
+  beta: z.number().positive().default(0.03).describe("how dear it is to leave the reference"),
+  alpha: z.number().nonnegative().optional()
+    .describe("weight of the KL regulariser; 0.01, by step 0.1, by response 0.3 where left out"),
   policyLearningRate: z.number().positive().default(5e-6),
   valueLearningRate: z.number().positive().optional()
     .describe("5e-6, or 1e-4 for a critic by LoRA, where left out"),
-  /** Training of V alone, on all trajectories, before the policy moves; 0 epochs: none. */
+  /** Training of V alone before the policy moves. */
   valueFirst: z.object({
-    epochs: z.number().nonnegative().default(0),
+    epochs: z.number().nonnegative().default(0)
+      .describe("of V alone, on all trajectories, before both; 0: none"),
     batchSize: z.int().positive().default(128),
     learningRate: z.number().positive().optional().describe("valueLearningRate where left out"),
   }).prefault({}),
@@ -62,7 +62,7 @@ const params = z.object({
   criticLora: adapterFields.prefault({}),
   /** What DPO and KTO take in place of β and the rates above. */
   preference: z.object({
-    beta: z.number().positive().default(0.1),
+    beta: z.number().positive().default(0.1).describe("of DPO and KTO"),
     learningRate: z.number().positive().optional()
       .describe("5e-7 for dpo, 5e-8 for kto where left out"),
     labelSmoothing: z.number().min(0).lt(0.5).default(0),

@@ -26,11 +26,10 @@ export const adapterFields = z.object({
 export const trainingFields = {
   epochs: z.number().positive().default(1),
   batchSize: z.int().positive().default(128),
-  /** Sequences per program run; all of a batch where left out. */
-  microBatch: z.int().positive().optional(),
+  microBatch: z.int().positive().optional()
+    .describe("sequences per program run; all of a batch where left out"),
   weightDecay: z.number().nonnegative().default(0),
-  /** Padded lengths that programs are compiled for. */
-  buckets: z.int().positive().default(2),
+  buckets: z.int().positive().default(2).describe("padded lengths that programs are compiled for"),
   packing: z.boolean().optional()
     .describe("several sequences share a row; buckets then counts numbers of rows"),
   checkpointEvery: z.int().positive().default(200).describe("steps"),
@@ -47,8 +46,9 @@ export const trainingFields = {
     share: z.number().positive().max(0.5).default(0.05).describe("of the queries"),
     every: z.int().positive().default(50).describe("steps"),
   }).optional().describe("keep queries back, measure on them, return the models that did best"),
-  /** The name under which the report shows the curves. */
-  label: z.string().default("training"),
+  label: z.string().default("training").describe(
+    "the name under which the report shows the curves",
+  ),
 };
 
 export type TrainingFields = z.output<z.ZodObject<typeof trainingFields>>;
