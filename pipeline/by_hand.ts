@@ -89,8 +89,15 @@ export function inputPaths(
       );
     }
   }
-  const known = typeof fromFile === "object" && fromFile !== null ? fromFile : {};
-  return { ...known, ...given };
+  if (typeof fromFile === "object" && fromFile !== null) return { ...fromFile, ...given };
+  if (fromFile === undefined) return given;
+  throw new UserError(
+    `'inputs' of stage '${stage.name}': expected names with paths, got ${
+      JSON.stringify(fromFile)
+    }; ` +
+      `write inputs: { ${Object.keys(stage.inputs)[0] ?? "name"}: PATH }`,
+    { exitCode: 2 },
+  );
 }
 
 /** @throws UserError (wrong use) that names every input that is needed and was not given */

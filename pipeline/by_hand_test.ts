@@ -61,6 +61,7 @@ Deno.test("paths come as NAME=PATH, over those of a file; a list takes several",
   );
   refuses(() => inputPaths(fit, {}, ["policy"]), /--input policy: expected NAME=PATH/);
   refuses(() => inputPaths(fit, {}, ["policy="]), /expected NAME=PATH/);
+  refuses(() => inputPaths(fit, "m", []), /expected names with paths, got "m"/);
   refuses(
     () => inputPaths(fit, {}, ["policy=a", "policy=b"]),
     /takes one 'policy', and a was given/,

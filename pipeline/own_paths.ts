@@ -2,7 +2,7 @@
  * Tells users of their own files. A stage reads a copy of what was imported, in a folder that is gone
  * when the stage is; where its messages name that copy, they are worded for the file the user gave.
  */
-import { dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import type { GraphNode, InputRef } from "./graph.ts";
 
 /**
@@ -24,11 +24,11 @@ export function withOwnPaths(
       const given = source?.importPath;
       if (source === undefined || given === undefined) continue;
       const copy = Array.isArray(ref) ? join(inputs, name, String(i)) : join(inputs, name);
-      const renamed = source.stage.outputs["content"]?.file;
-      if (renamed !== undefined && isFile(given)) {
-        text = text.replace(wholePath(join(copy, renamed)), () => given);
+      if (isFile(given)) {
+        const name = source.stage.outputs["content"]?.file ?? basename(given);
+        text = text.replace(wholePath(join(copy, name)), () => given);
       }
-      text = text.replace(wholePath(copy), () => isFile(given) ? dirname(given) : given);
+      text = text.replace(wholePath(copy), () => given);
     }
   }
   return text;

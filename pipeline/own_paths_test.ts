@@ -33,6 +33,7 @@ Deno.test("a message names the folder that the user gave, not the copy that the 
 Deno.test("an imported file is named as it was given", () => {
   assert.equal(told("in /w (1)/inputs/files/1/own_paths_test.ts:7"), `in ${own}:7`);
   assert.equal(told("in /w (1)/inputs/files/2/lines.jsonl:7"), `in ${own}:7`);
+  assert.equal(told("/w (1)/inputs/files/2 holds no model"), `${own} holds no model`);
 });
 
 Deno.test("what other stages made and paths that only look alike stay as they are", () => {

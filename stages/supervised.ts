@@ -3,7 +3,6 @@
  * solutions that came out right. Checkpointed in the stage's scratch folder, where it resumes; defaults
  * are the paper's.
  */
-import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { type Params, saveModel } from "../lm/mod.ts";
@@ -11,17 +10,17 @@ import { defineStage, optional, type StageContext } from "../pipeline/mod.ts";
 import {
   type Demonstration,
   type PolicyNetwork,
-  readTrajectories,
   type SftOptions,
   type SftResult,
   trainRejectionSampling,
   trainSft,
 } from "../rl/mod.ts";
-import { checkpoint, curves, dataset, files, trajectories } from "./artifacts.ts";
+import { checkpoint, curves, dataset, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
 import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
 import { modelFields, newModel } from "./new_model.ts";
+import { readSolutions } from "./solutions.ts";
 import { OpenTask, taskFields } from "./task.ts";
 import { saveTrained, trainablePolicy } from "./trainable.ts";
 import {
@@ -92,7 +91,7 @@ export const rejectionSampling = defineStage({
     const { scratch, seed, metric, log } = context;
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
-    const all = await readTrajectories(join(inputs.trajectories.path, files.trajectories));
+    const all = await readSolutions(inputs.trajectories.path, model);
     const right = all.filter(({ reward }) => reward === 1);
     if (right.length === 0) {
       // A weak start on a hard task is a result too: the method has nothing to go on, and stands still.

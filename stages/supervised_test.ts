@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { loadLora, loadModel, saveModel, withLora } from "../lm/mod.ts";
+import { files } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { rejectionSampling, sft } from "./supervised.ts";
 import { logitsOf, runStage, tinyModel, writeSolutions } from "./test_support.ts";
@@ -45,6 +46,27 @@ Deno.test("an adapter needs a model to stand on", async () => {
     await assert.rejects(
       runStage(sft, { params: { task: "arithmetic", lora }, inputs: {}, folder }),
       /lora adapts a model that is there: give the input 'base', or no lora/,
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("data tokenised for another model is refused before anything is trained", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const model = tinyModel();
+    await saveModel(join(folder, "base"), model);
+    const data = join(folder, "data");
+    await writeSolutions(data, model);
+    const path = join(data, files.trajectories);
+    const [first, ...rest] = (await Deno.readTextFile(path)).split("\n");
+    const foreign = JSON.stringify({ ...JSON.parse(first!), query: "x", responseIds: [999] });
+    await Deno.writeTextFile(path, [first, foreign, ...rest].join("\n"));
+    const inputs = { policy: join(folder, "base"), trajectories: data };
+    await assert.rejects(
+      runStage(rejectionSampling, { params: {}, inputs, folder }),
+      /jsonl: trajectory 2, of query 'x', has token 999, and the model has \d+ tokens/,
     );
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -2,15 +2,15 @@
  * Train: OREO, and by the parameter `method` DQO, DPO and KTO on the same trajectories. Checkpointed in
  * the stage's scratch folder, where it resumes; defaults are the paper's.
  */
-import { join } from "node:path";
 import { z } from "zod";
 import { saveModel } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
-import { readTrajectories, trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
-import { checkpoint, curves, files, trajectories } from "./artifacts.ts";
+import { trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
+import { checkpoint, curves, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
-import { loadLanguageModel } from "./language_model.ts";
+import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
+import { readSolutions } from "./solutions.ts";
 import { saveTrained, trainablePolicy, trainableValue } from "./trainable.ts";
 import {
   adapterFields,
@@ -92,15 +92,17 @@ export const train = defineStage({
     await startEngine(log);
     const recorder = new CurveRecorder(params.label, scratch, metric);
     const context = { seed, signal, scratch, progress, recorder };
-    const read = (folder: string) => readTrajectories(join(folder, files.trajectories));
-    const folders = { policy: inputs.policy.path, value: inputs.value?.path };
-    const balanced = await read(inputs.balanced.path);
-    const all = async () => inputs.all === undefined ? balanced : await read(inputs.all.path);
-    const result = params.method === "dpo" || params.method === "kto"
-      ? await preference(params, folders, balanced, context, outputs)
-      : await bellman(params, folders, balanced, await all(), context, outputs);
+    const model = await loadLanguageModel(inputs.policy.path);
+    // Loaded where it is needed: DPO and KTO do without it until the end.
+    const critic = () => valueModelOf(model, inputs.value?.path);
+    const balanced = await readSolutions(inputs.balanced.path, model);
+    let result;
     if (params.method === "dpo" || params.method === "kto") {
       log(`${params.method} trains no value model: the output 'value' is the one it began with`);
+      result = await preference(params, { model, critic, balanced }, context, outputs);
+    } else {
+      const all = inputs.all === undefined ? balanced : await readSolutions(inputs.all.path, model);
+      result = await bellman(params, { model, critic, balanced, all }, context, outputs);
     }
     await recorder.write(outputs.curves.path);
     return result;
@@ -114,9 +116,11 @@ export function valueRate(
   return valueLearningRate ?? (critic === "lora" ? 1e-4 : 5e-6);
 }
 
-interface Folders {
-  policy: string;
-  value: string | undefined;
+/** What a training is given. */
+interface Given {
+  model: LanguageModel;
+  critic: () => Promise<LanguageModel>;
+  balanced: Trajectory[];
 }
 
 interface Outputs {
@@ -127,14 +131,11 @@ interface Outputs {
 /** OREO and DQO. */
 async function bellman(
   params: Params,
-  folders: Folders,
-  balanced: Trajectory[],
-  all: Trajectory[],
+  { model, balanced, all, ...given }: Given & { all: Trajectory[] },
   context: TrainingContext,
   outputs: Outputs,
 ) {
-  const model = await loadLanguageModel(folders.policy);
-  const critic = await valueModelOf(model, folders.value);
+  const critic = await given.critic();
   const policy = trainablePolicy(params, model, context.seed);
   const value = trainableValue(params, critic, context.seed);
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
@@ -193,12 +194,10 @@ async function bellman(
 /** DPO and KTO. */
 async function preference(
   params: Params,
-  folders: Folders,
-  balanced: Trajectory[],
+  { model, critic, balanced }: Given,
   context: TrainingContext,
   outputs: Outputs,
 ) {
-  const model = await loadLanguageModel(folders.policy);
   const policy = trainablePolicy(params, model, context.seed);
   const { learningRate, ...chosen } = params.preference;
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
@@ -212,7 +211,7 @@ async function preference(
     base: policy.base,
   });
   await saveTrained(outputs.policy.path, model, policy, trained);
-  await saveModel(outputs.value.path, await valueModelOf(model, folders.value));
+  await saveModel(outputs.value.path, await critic());
   return {
     steps,
     loss: metrics.loss!,

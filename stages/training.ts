@@ -24,11 +24,16 @@ export const adapterFields = z.object({
 
 /** What every training takes. What is optional here is off, as in the paper. */
 export const trainingFields = {
-  epochs: z.number().positive().default(1),
+  epochs: z.number().positive().default(1).describe("passes over the data"),
+  steps: z.int().positive().optional().describe("updates, in place of epochs"),
   batchSize: z.int().positive().default(128),
   microBatch: z.int().positive().optional()
     .describe("sequences per program run; all of a batch where left out"),
   weightDecay: z.number().nonnegative().default(0),
+  // The paper's, or the trainer's own, where left out.
+  warmupSteps: z.int().nonnegative().optional().describe("3 % of the steps where left out"),
+  maxGradNorm: z.number().positive().optional().describe("gradients are clipped to it; 1"),
+  maxLoss: z.number().positive().optional().describe("training stops above it; 10,000"),
   buckets: z.int().positive().default(2).describe("padded lengths that programs are compiled for"),
   packing: z.boolean().optional()
     .describe("several sequences share a row; buckets then counts numbers of rows"),
@@ -87,10 +92,15 @@ export function trainerOptions(
   const folder = Deno.env.get(TENSORBOARD);
   const events = folder ? new EventFile(join(folder, params.label)) : undefined;
   return {
-    epochs: params.epochs,
+    ...(params.steps === undefined ? { epochs: params.epochs } : { steps: params.steps }),
+    ...(params.warmupSteps === undefined ? {} : { warmupSteps: params.warmupSteps }),
+    ...(params.maxLoss === undefined ? {} : { maxLoss: params.maxLoss }),
     batchSize: params.batchSize,
     ...(params.microBatch === undefined ? {} : { microBatch: params.microBatch }),
-    adam: { weightDecay: params.weightDecay },
+    adam: {
+      weightDecay: params.weightDecay,
+      ...(params.maxGradNorm === undefined ? {} : { maxGradNorm: params.maxGradNorm }),
+    },
     buckets: params.buckets,
     ...(params.packing ? { packing: {} } : {}),
     seed,
