@@ -64,7 +64,9 @@ const params = z.object({
   preference: z.object({
     beta: z.number().positive().default(0.1).describe("of DPO and KTO"),
     learningRate: z.number().positive().optional()
-      .describe("5e-7 for dpo, 5e-8 for kto where left out"),
+      .describe(
+        "5e-7 for dpo, 5e-8 for kto where left out (the paper's; 1e-7 for kto of DeepSeek)",
+      ),
     labelSmoothing: z.number().min(0).lt(0.5).default(0),
     maxPairs: z.int().positive().default(4).describe("pairs of a query"),
     desirableWeight: z.number().positive().default(1),

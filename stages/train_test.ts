@@ -34,9 +34,9 @@ Deno.test("every method and kind of critic ends with whole models that other sta
     const lora = { rank: 2, alpha: 2 };
     const cases = {
       dpo: { method: "dpo" },
-      kto: { method: "kto", lora },
+      kto: { method: "kto", lora, packing: true },
       dqo: { method: "dqo", heldOut: { share: 0.25, every: 1 } },
-      adapters: { lora, critic: "lora", criticLora: lora, rematerialise: true },
+      adapters: { lora, critic: "lora", criticLora: lora, rematerialise: true, packing: true },
       head: { critic: "head", computeType: "bfloat16", microBatch: 3, policyFreeze: 0.5 },
     };
     for (const [name, given] of Object.entries(cases)) {

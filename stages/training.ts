@@ -42,7 +42,7 @@ export const trainingFields = {
     .describe("also a checkpoint where so many minutes have passed since the last"),
   checkpointsKept: z.int().positive().optional().describe("how many stay; 2"),
   computeType: z.enum(["float32", "bfloat16"]).optional()
-    .describe("what matrix products multiply in; parameters and moments stay float32"),
+    .describe("what matrix products multiply in, the paper's bfloat16 or, where left out, float32"),
   rematerialise: z.boolean().optional()
     .describe("compute each layer again in the backward pass: less memory, more time"),
   lora: adapterFields.optional()

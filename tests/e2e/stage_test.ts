@@ -51,7 +51,7 @@ async function prepare(folder: string): Promise<void> {
   balanced: solutions.jsonl
 batchSize: 8
 buckets: 1
-epochs: 200
+epochs: 130
 policyLearningRate: 1e-3
 valueLearningRate: 1e-3
 checkpointEvery: 20
