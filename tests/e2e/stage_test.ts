@@ -113,8 +113,10 @@ Deno.test("training killed twice ends with the bytes of training never stopped",
     const second = await lastCheckpoint(join(folder, ".oreo/store"));
     assert.ok(second > first && first > 0);
 
-    const [file, ...args] = commandLine([...training, "--out", "resumed", "--json"]);
-    const last = told(await new Deno.Command(file!, { args, cwd: folder }).output());
+    const [stopped] = JSON.parse(
+      (await run(["pipeline", "runs", "--json"], { cwd: folder })).stdout,
+    );
+    const last = await run(["pipeline", "resume", stopped.id, "--json"], { cwd: folder });
     assert.equal(last.code, 0, last.stderr);
     const events = last.stdout.trim().split("\n").map((line) => JSON.parse(line));
     assert.equal(events[0].type, "run.resumed");
