@@ -14,7 +14,8 @@ import { parameterShapes, parseConfig } from "./config.ts";
 import { readJson } from "./json.ts";
 import { saveModel } from "./model.ts";
 import { SafetensorsFile } from "./safetensors.ts";
-import { charTokenizer, Tokenizer, type TokenizerFiles } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
+import { Tokenizer, type TokenizerFiles } from "./tokenizer.ts";
 import { initParams } from "./transformer.ts";
 import { sharedCases } from "./test_support.ts";
 

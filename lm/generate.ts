@@ -7,6 +7,7 @@
  */
 import { isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
+import type { ModelConfig } from "./config.ts";
 import type { PackedModel, PackedType } from "./packed.ts";
 import { type Caches, emptyCaches, type Pair, programsFor, type StepInputs } from "./programs.ts";
 import {
@@ -19,6 +20,7 @@ import {
 import { GREEDY, type SamplingKind } from "./sampling.ts";
 import { paddedLength } from "./score.ts";
 import { parameter } from "./transformer.ts";
+import { Turns } from "./turns.ts";
 import { bucket, type Call, type Job, SlotState, StopSets } from "./slots.ts";
 
 export interface GeneratorOptions {
@@ -41,6 +43,12 @@ export interface GeneratorOptions {
    * may come instead of the longest that is there.
    */
   readonly open?: boolean;
+  /**
+   * Requests are as long as `maxLength` lets them be and come in any order, as the turns of many
+   * conversations do: the cache has its full length from the start, and a request that goes on where a
+   * finished one ended takes over its slot and computes only what is new.
+   */
+  readonly whole?: boolean;
 }
 
 export interface GenerateOptions {
@@ -62,14 +70,18 @@ export class Generator implements Disposable {
   readonly maxLength: number;
   readonly tokensPerDispatch: number;
   readonly #model: GeneratorModel;
+  /** Configurations of the policy and, where there is one, the value model. */
+  readonly #models: readonly ModelConfig[];
   readonly #requests: RequestReader;
   readonly #programs: ReturnType<typeof programsFor>;
   readonly #packed: Pair<PackedModel>;
   readonly #hasValues: boolean;
   readonly #open: boolean;
+  readonly #whole: boolean;
   readonly #queue: Job[] = [];
   readonly #running: (Job | undefined)[];
   readonly #state: SlotState;
+  #turns: Turns | undefined;
   #stopSets: StopSets;
   #kind: SamplingKind = GREEDY;
   #working = false;
@@ -91,13 +103,15 @@ export class Generator implements Disposable {
     this.slots = positive("slots", options.slots ?? 32);
     this.maxLength = positive("maxLength", options.maxLength ?? 512);
     this.tokensPerDispatch = positive("tokensPerDispatch", options.tokensPerDispatch ?? 32);
-    this.#open = options.open ?? false;
+    this.#whole = options.whole ?? false;
+    this.#open = (options.open ?? false) || this.#whole;
     this.#model = model;
     this.#requests = new RequestReader(model, this.maxLength);
     this.#running = new Array(this.slots).fill(undefined);
     this.#state = new SlotState(this.slots, this.tokensPerDispatch);
     this.#stopSets = new StopSets(model.config.vocabSize);
     const value = options.valueModel;
+    this.#models = value === undefined ? [model.config] : [model.config, value.config];
     this.#hasValues = value !== undefined;
     const stored = isBfloat16(parameter(model.params, "model.embed_tokens.weight"));
     this.#programs = programsFor(model.config, value?.config, {
@@ -168,13 +182,17 @@ export class Generator implements Disposable {
           this.#start();
         }
         this.#refill();
+        this.#turns?.force();
         this.#drawUniforms();
         await this.#dispatch(this.#makeRoom());
         if (this.#columns === this.#ceiling) this.#column %= this.#ceiling;
+        // Who got an answer asks its next question before slots are given away.
+        if (this.#turns !== undefined) await new Promise<void>((next) => setImmediate(next));
       }
     } catch (error) {
       const jobs = [...this.#queue, ...this.#running].filter((job) => job !== undefined);
       this.#queue.length = 0;
+      this.#turns = undefined;
       for (const [slot] of this.#running.entries()) this.#free(slot);
       for (const call of new Set(jobs.map((job) => job.call))) call.reject(error);
     }
@@ -216,15 +234,23 @@ export class Generator implements Disposable {
       : this.#queue.reduce((m, job) => Math.max(m, job.promptIds.length + job.maxNewTokens), 1);
     this.#ceiling = ringColumns(most, this.maxLength);
     // Refills keep sequences of all lengths in the ring; a batch that starts together can begin small.
-    const columns = this.#queue.length > this.slots && !this.#open
+    const columns = this.#whole || (this.#queue.length > this.slots && !this.#open)
       ? this.#ceiling
       : ringColumns(this.#longest + LOOKAHEAD, this.#ceiling);
+    // Slots wait for the next turn of their conversation.
+    if (this.#turns !== undefined && this.#columns === columns) return;
     if (this.#columns !== columns || this.#caches === undefined) {
       if (this.#caches !== undefined) tf.dispose(this.#caches);
       this.#caches = emptyCaches(this.#programs.shape, columns);
       this.#columns = columns;
     }
     this.#column = this.#longest % columns;
+    // A window over the latest tokens cannot be told from columns with holes between them.
+    if (
+      this.#whole && this.#models.every((model) => model.slidingWindows.every((w) => w === null))
+    ) {
+      this.#turns = new Turns(this.slots, columns, this.tokensPerDispatch);
+    }
   }
 
   /**
@@ -254,6 +280,7 @@ export class Generator implements Disposable {
     const rows = Math.ceil(this.slots / PREFILL_SHARE);
     const slotsOf = new Map<readonly number[], number[]>();
     let taken = 0;
+    this.#resume();
     for (let slot = 0; slot < this.slots; slot++) {
       if (this.#running[slot] !== undefined) continue;
       const job = this.#queue[taken];
@@ -262,6 +289,7 @@ export class Generator implements Disposable {
       this.#running[slot] = job;
       this.#kind = withNeedsOf(this.#kind, job);
       this.#state.start(slot, job, this.#stopSets.index(job.stopTokens));
+      this.#turns?.begin(slot, job, this.#column);
       // The last prompt token is fed by the first decoding step; a prompt of one needs no prefill.
       if (job.promptIds.length < 2) continue;
       const slots = slotsOf.get(job.promptIds);
@@ -276,6 +304,26 @@ export class Generator implements Disposable {
     }
     this.#queue.splice(0, taken);
     if (slotsOf.size > 0) this.#prefill(slotsOf, rows);
+  }
+
+  /** Starts queued jobs that go on where an idle slot's sequence ended. */
+  #resume(): void {
+    const turns = this.#turns;
+    if (turns === undefined) return;
+    const idle = [...this.#running.keys()].filter((slot) => this.#running[slot] === undefined);
+    const left = this.#queue.filter((job) => {
+      const slot = idle.length > 0 ? turns.slotFor(job, idle) : undefined;
+      if (slot === undefined) return true;
+      idle.splice(idle.indexOf(slot), 1);
+      this.#running[slot] = job;
+      this.#kind = withNeedsOf(this.#kind, job);
+      this.#state.start(slot, job, this.#stopSets.index(job.stopTokens));
+      const length = turns.resume(slot, job);
+      this.#state.lengths[slot] = length;
+      this.#state.tokens[slot] = job.promptIds[length]!;
+      return false;
+    });
+    this.#queue.splice(0, this.#queue.length, ...left);
   }
 
   #prefill(slotsOf: Map<readonly number[], number[]>, rows: number): void {
@@ -306,8 +354,9 @@ export class Generator implements Disposable {
   #drawUniforms(): void {
     for (const [slot, job] of this.#running.entries()) {
       if (job === undefined || job.temperature === 0) continue;
-      const at = job.ids.length;
-      for (let t = 0; t < this.tokensPerDispatch; t++) {
+      const fed = this.#turns?.pending(slot) ?? 0;
+      const at = job.ids.length - fed;
+      for (let t = fed; t < this.tokensPerDispatch; t++) {
         const [a, b] = random.threefry2x32(job.key[0], job.key[1], 0, at + t);
         this.#state.uniforms[t * this.slots + slot] = ((a ^ b) >>> 9) * 2 ** -23;
       }
@@ -338,7 +387,9 @@ export class Generator implements Disposable {
         column: this.#column,
         steps: limit,
         // With work waiting, come back once a quarter of the slots stand idle.
-        leaveAt: this.#queue.length > 0 ? Math.floor(busy * 0.75) : 0,
+        leaveAt: this.#queue.length > 0 || this.#turns !== undefined ? Math.floor(busy * 0.75) : 0,
+        held: this.#turns?.held,
+        forced: this.#turns?.forced,
         stopTable: this.#stopSets.table,
         kind: this.#kind,
         seen: this.#seen(),
@@ -352,6 +403,7 @@ export class Generator implements Disposable {
     ]);
     tf.dispose(output);
     const steps = ids[this.tokensPerDispatch * this.slots]!;
+    const lengths = this.#state.lengths.slice();
     for (const [slot, job] of this.#running.entries()) {
       if (job === undefined) continue;
       const before = job.ids.length;
@@ -360,10 +412,16 @@ export class Generator implements Disposable {
       const done = job.finish !== undefined && this.#state.flush[slot] === 0;
       if (job.ids.length > before) job.call.onTokens?.(job);
       if (!done) continue;
+      if (job.watch === undefined) this.#turns?.keep(slot, job, this.#state.lengths[slot]!);
       this.#free(slot);
       job.call.left--;
       job.call.onFinished();
     }
+    this.#turns?.advance(
+      this.#column,
+      steps,
+      this.#state.lengths.map((length, slot) => length - lengths[slot]!),
+    );
     this.#column += steps;
   }
 
@@ -376,7 +434,10 @@ export class Generator implements Disposable {
   ): void {
     const state = this.#state;
     let last = state.tokens[slot]!;
-    for (let t = 0; t < steps; t++) {
+    const fed = Math.min(this.#turns?.pending(slot) ?? 0, steps);
+    last = this.#turns?.fed(slot, fed) ?? last;
+    state.lengths[slot]! += fed;
+    for (let t = fed; t < steps; t++) {
       const at = t * this.slots + slot;
       // A slot with nothing left to do idles through the rest of the dispatch.
       if (state.remaining[slot] === 0 && state.flush[slot] === 0) break;

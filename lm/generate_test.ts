@@ -11,7 +11,7 @@ import {
   values,
 } from "./transformer.ts";
 import { Scorer } from "./score.ts";
-import { charTokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
 import { maxDifference, tinyConfig } from "./test_support.ts";
 import { UserError } from "../errors.ts";
 

@@ -10,7 +10,7 @@ import { tf, useBackend } from "../xla/mod.ts";
 import { parseConfig } from "./config.ts";
 import { type HubOptions, modelPath } from "./hub.ts";
 import { loadModel, saveModel } from "./model.ts";
-import { charTokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
 import { initParams } from "./transformer.ts";
 
 await useBackend();

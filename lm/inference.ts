@@ -119,6 +119,12 @@ export interface StepContext {
   /** int32 [slots]: tokens already in each slot's sequence, i.e. the position of this one. */
   lengths: tf.Tensor1D;
   maxLength: number;
+  /**
+   * Where sequences may have holes, as they do when a slot stood idle between two turns: the columns
+   * that hold each slot's sequence, bool [slots, maxLength], as they were `since` steps ago (int32
+   * scalar). What was written from then on belongs to every slot that is still read.
+   */
+  held?: { columns: tf.Tensor2D; since: tf.Scalar };
 }
 
 /** Rotary tables of each slot's position, from constant rows. */
@@ -135,17 +141,17 @@ function stepTables(config: ModelConfig, context: StepContext) {
 
 /** 0 on a slot's own columns, hidden elsewhere: [slots, 1, 1, maxLength]. */
 function ringBias(context: StepContext, window: number | null): tf.Tensor {
-  const { column, lengths, maxLength } = context;
+  const { column, lengths, maxLength, held } = context;
   const slots = lengths.shape[0];
   const columns = tf.range(0, maxLength, 1, "int32");
   // How many steps ago each column was written. The remainder of a division would be the slowest
   // instruction of the whole step.
   const behind = tf.sub(column, columns);
   const age = tf.where(tf.less(behind, int(0)), tf.add(behind, int(maxLength)), behind);
-  let visible: tf.Tensor = tf.lessEqual(
-    tf.reshape(age, [1, maxLength]),
-    tf.reshape(lengths, [slots, 1]),
-  );
+  const ages = tf.reshape(age, [1, maxLength]);
+  let visible: tf.Tensor = held === undefined
+    ? tf.lessEqual(ages, tf.reshape(lengths, [slots, 1]))
+    : tf.logicalOr(held.columns, tf.lessEqual(ages, held.since));
   if (window !== null && window < maxLength) {
     visible = tf.logicalAnd(visible, tf.reshape(tf.less(age, window), [1, maxLength]));
   }

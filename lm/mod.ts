@@ -39,12 +39,12 @@ export {
   withLora,
 } from "./lora.ts";
 export {
-  charTokenizer,
   type ChatMessage,
   type ChatTemplateOptions,
   Tokenizer,
   type TokenizerFiles,
 } from "./tokenizer.ts";
+export { charTokenizer, wordTokenizer } from "./small_tokenizers.ts";
 export { type GenerateOptions, Generator, type GeneratorOptions } from "./generate.ts";
 export type {
   Generation,

@@ -6,7 +6,7 @@ import { tf, useBackend } from "../xla/mod.ts";
 import { parseConfig } from "./config.ts";
 import { loadModel, saveModel } from "./model.ts";
 import { addValueHead, initParams, VALUE_HEAD } from "./transformer.ts";
-import { charTokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
 import { maxDifference } from "./test_support.ts";
 import { UserError } from "../errors.ts";
 

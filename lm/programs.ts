@@ -53,6 +53,13 @@ export interface StepInputs {
   readonly steps: number;
   /** The dispatch ends when no more than this many slots are busy. */
   readonly leaveAt: number;
+  /** 1 at the columns that hold each slot's sequence, [slots * columns]; only where there are turns. */
+  readonly held: Uint8Array | undefined;
+  /**
+   * [tokensPerDispatch * slots]: the token that follows a step where it is not to be chosen, else -1;
+   * only where there are turns.
+   */
+  readonly forced: Int32Array | undefined;
   readonly stopTable: tf.Tensor1D;
   readonly kind: SamplingKind;
 }
@@ -122,6 +129,8 @@ function decodeLoop(
   floats: tf.Tensor2D,
   uniforms: tf.Tensor2D,
   seen: tf.Tensor2D,
+  held: tf.Tensor2D,
+  forced: tf.Tensor2D,
   clock: tf.Tensor1D,
   stopTable: tf.Tensor1D,
 ): { caches: Caches; output: StepOutput } {
@@ -144,6 +153,8 @@ function decodeLoop(
   const settings = { temperature, topK, topP, minP, repetitionPenalty };
   const vocabulary = tf.range(0, policy.vocabSize, 1, "int32");
   const [column, leaveAt, limit] = tf.unstack(clock) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  /** Without turns these are single numbers that nobody reads. */
+  const turns = held.shape[1] === maxLength;
   const stopBase = tf.mul(stopSet, int(policy.vocabSize));
 
   const condition = (s: LoopState) => {
@@ -151,7 +162,12 @@ function decodeLoop(
     return tf.logicalAnd(tf.less(s.t, limit), tf.greater(busy, leaveAt));
   };
   const body = (s: LoopState): LoopState => {
-    const context = { column: s.column as tf.Scalar, lengths: s.lengths, maxLength };
+    const context = {
+      column: s.column as tf.Scalar,
+      lengths: s.lengths,
+      maxLength,
+      ...(turns ? { held: { columns: held, since: s.t as tf.Scalar } } : {}),
+    };
     const fed = decodeStep(policy, models.policy, s.caches.policy, s.tokens, context);
     const next: Caches = { policy: fed.caches };
     let values = s.values;
@@ -165,7 +181,11 @@ function decodeLoop(
     const logits = headLogits(policy, models.policy, fed.hidden);
     const uniform = tf.reshape<tf.Rank.R1>(dynamicSlice(uniforms, [s.t, 0], [1, slots]), [slots]);
     const chosen = chooseTokens(logits, settings, uniform, kind, s.seen);
-    const running = tf.greater(s.remaining, int(0));
+    const given = turns
+      ? tf.reshape<tf.Rank.R1>(dynamicSlice(forced, [s.t, 0], [1, slots]), [slots])
+      : undefined;
+    const open = tf.greater(s.remaining, int(0));
+    const running = given === undefined ? open : tf.logicalAnd(open, tf.less(given, int(0)));
     const stops = tf.gather(stopTable, tf.add(stopBase, chosen.tokens) as tf.Tensor1D);
     const stopped = tf.greater(stops, int(0));
     const left = tf.where(stopped, tf.zerosLike(s.remaining), tf.sub(s.remaining, int(1)));
@@ -176,7 +196,11 @@ function decodeLoop(
     return {
       t: tf.add(s.t, int(1)),
       column: tf.mod(tf.add(s.column, int(1)), int(maxLength)),
-      tokens: tf.where(running, chosen.tokens, s.tokens) as tf.Tensor1D,
+      tokens: tf.where(
+        running,
+        chosen.tokens,
+        given === undefined ? s.tokens : tf.where(tf.less(given, int(0)), s.tokens, given),
+      ) as tf.Tensor1D,
       lengths: tf.add(s.lengths, busy) as tf.Tensor1D,
       remaining: after,
       flush: shape.value === undefined
@@ -257,9 +281,25 @@ function makePrograms(shape: GeneratorShape) {
         floats: tf.Tensor2D,
         uniforms: tf.Tensor2D,
         seen: tf.Tensor2D,
+        held: tf.Tensor2D,
+        forced: tf.Tensor2D,
         clock: tf.Tensor1D,
         stopTable: tf.Tensor1D,
-      ) => decodeLoop(shape, kind, models, caches, ints, floats, uniforms, seen, clock, stopTable),
+      ) =>
+        decodeLoop(
+          shape,
+          kind,
+          models,
+          caches,
+          ints,
+          floats,
+          uniforms,
+          seen,
+          held,
+          forced,
+          clock,
+          stopTable,
+        ),
       { name: "decode", donate: [0], memoryHint: MEMORY_HINT },
     );
 
@@ -308,7 +348,7 @@ function makePrograms(shape: GeneratorShape) {
         for (const [i, part] of parts.entries()) all.set(part, i * slots);
         return all;
       };
-      const { tokens, lengths, remaining, flush, stopSet, seen } = inputs;
+      const { tokens, lengths, remaining, flush, stopSet, seen, held, forced } = inputs;
       const { temperature, topK, topP, minP, repetitionPenalty } = inputs;
       const args = [
         tf.tensor2d(
@@ -326,6 +366,17 @@ function makePrograms(shape: GeneratorShape) {
           seen ?? new Uint8Array(1),
           seen === undefined ? [1, 1] : [slots, shape.policy.vocabSize],
           "bool",
+        ),
+        // A copy, too.
+        tf.tensor2d(
+          held?.slice() ?? new Uint8Array(1),
+          held === undefined ? [1, 1] : [slots, held.length / slots],
+          "bool",
+        ),
+        tf.tensor2d(
+          forced?.slice() ?? new Int32Array(1),
+          forced === undefined ? [1, 1] : [tokensPerDispatch, slots],
+          "int32",
         ),
         tf.tensor1d([inputs.column, inputs.leaveAt, inputs.steps], "int32"),
       ] as const;

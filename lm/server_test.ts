@@ -9,7 +9,8 @@ import type { Generation } from "./requests.ts";
 import { RemoteGenerator } from "./remote.ts";
 import { serveModel } from "./server.ts";
 import { maxDifference, tinyConfig } from "./test_support.ts";
-import { charTokenizer, Tokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
+import { Tokenizer } from "./tokenizer.ts";
 import { initParams } from "./transformer.ts";
 
 await useBackend();

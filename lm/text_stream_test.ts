@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer } from "./tokenizer.ts";
 import { StopCutter, StopWatch, TextStream } from "./text_stream.ts";
-import { charTokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
 import { sharedCases } from "./test_support.ts";
 
 function streamed(tokenizer: Tokenizer, ids: number[], skipSpecialTokens: boolean): string {

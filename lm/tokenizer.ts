@@ -308,7 +308,7 @@ class CharacterTable {
     private readonly added: readonly string[],
   ) {}
 
-  /** The table where `json` is a tokenizer as {@link charTokenizer} writes it, else undefined. */
+  /** The table where `json` is a tokenizer as `charTokenizer` writes it, else undefined. */
   static from(json: unknown, added: ReadonlyMap<string, number>): CharacterTable | undefined {
     const shape = z.object({
       normalizer: z.null(),
@@ -359,62 +359,5 @@ class CharacterTable {
   }
 }
 
-const ANY_CHARACTER = "[\\s\\S]";
-
-/**
- * A tokenizer with one token for each character of `alphabet` (code points, in order, duplicates
- * dropped) after the special tokens: `<pad>` is 0, `<eos>` is 1, then `extraSpecialTokens`.
- */
-export function charTokenizer(
-  alphabet: string,
-  options: { extraSpecialTokens?: readonly string[] } = {},
-): Tokenizer {
-  const special = ["<pad>", "<eos>", ...(options.extraSpecialTokens ?? [])];
-  const tokens = [...special, ...new Set(alphabet)];
-  const json = {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: special.map((content, id) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: {
-      type: "Split",
-      pattern: { Regex: ANY_CHARACTER },
-      behavior: "Isolated",
-      invert: false,
-    },
-    post_processor: null,
-    decoder: { type: "Fuse" },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: [],
-    },
-  };
-  const config = {
-    tokenizer_class: "PreTrainedTokenizerFast",
-    eos_token: "<eos>",
-    pad_token: "<pad>",
-    clean_up_tokenization_spaces: false,
-    model_max_length: 1_000_000,
-  };
-  return new Tokenizer({
-    "tokenizer.json": JSON.stringify(json, null, 1) + "\n",
-    "tokenizer_config.json": JSON.stringify(config, null, 1) + "\n",
-  });
-}
+/** What a character tokenizer splits texts by. */
+export const ANY_CHARACTER = "[\\s\\S]";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
-import { charTokenizer, Tokenizer } from "./tokenizer.ts";
+import { charTokenizer } from "./small_tokenizers.ts";
+import { Tokenizer } from "./tokenizer.ts";
 import { UserError } from "../errors.ts";
 
 const alphabet = "0123456789 +-=\né😀";

@@ -57,6 +57,7 @@ const symbols: Record<Decoding, Plot.SymbolType> = {
   greedy: "circle",
   sampled: "square",
   beam: "diamond",
+  best_of: "triangle",
 };
 
 /** One dot and 95 % interval a result, a row each, in the order of the table. */

@@ -22,7 +22,8 @@ export function compareResults(
 ): Comparison | undefined {
   if (result.n === 0) return undefined;
   const baseline = ordered(all)[0];
-  const other = result.decoding === "beam"
+  const searched = result.decoding === "beam" || result.decoding === "best_of";
+  const other = searched
     ? all.find((m) =>
       m.name === result.name && m.iteration === result.iteration && m.decoding === "greedy"
     )
@@ -34,7 +35,7 @@ export function compareResults(
   const a = wilson(result.correct, result.n);
   const b = wilson(other.correct, other.n);
   return {
-    against: result.decoding === "beam" ? "greedy" : methodTitle(other.name),
+    against: searched ? "greedy" : methodTitle(other.name),
     difference: a.accuracy - b.accuracy,
     apart: a.low > b.high || a.high < b.low,
   };

@@ -6,8 +6,11 @@
  */
 import { z } from "zod";
 
-/** How answers were decoded: arg-max, one draw at temperature > 0, or value-guided beam search. */
-export const Decoding = z.enum(["greedy", "sampled", "beam"]);
+/**
+ * How answers were decoded: arg-max, one draw at temperature > 0, value-guided beam search, or, in tasks
+ * of turns, the best of K turns by V.
+ */
+export const Decoding = z.enum(["greedy", "sampled", "beam", "best_of"]);
 export type Decoding = z.infer<typeof Decoding>;
 
 const Count = z.int().min(0);
@@ -27,12 +30,20 @@ export const MethodResult = z.object({
   decoding: Decoding,
   /** Beam width B; given exactly when decoding is "beam". */
   beam: z.int().min(1).optional(),
+  /** K; given exactly when decoding is "best_of". */
+  candidates: z.int().min(1).optional(),
   correct: Count,
   n: Count,
+  /** The same counts by kind of query, where there are kinds. */
+  groups: z.record(z.string(), z.object({ correct: Count, n: Count })).optional(),
 }).refine((m) => m.correct <= m.n, { error: "correct must not exceed n", path: ["correct"] })
   .refine((m) => (m.beam !== undefined) === (m.decoding === "beam"), {
     error: "beam is given exactly when decoding is 'beam'",
     path: ["beam"],
+  })
+  .refine((m) => (m.candidates !== undefined) === (m.decoding === "best_of"), {
+    error: "candidates are given exactly when decoding is 'best_of'",
+    path: ["candidates"],
   });
 export type MethodResult = z.infer<typeof MethodResult>;
 
@@ -109,9 +120,11 @@ export type ReportData = z.infer<typeof ReportData>;
 
 /**
  * The name a result carries in tables and report.json: the method alone when greedy, `oreo+sampled`
- * when drawn, `oreo+beam3` under beam search.
+ * when drawn, `oreo+beam3` under beam search, `oreo+best5` with the best of five turns.
  */
-export function resultName(result: Pick<MethodResult, "name" | "decoding" | "beam">): string {
+export function resultName(
+  result: Pick<MethodResult, "name" | "decoding" | "beam" | "candidates">,
+): string {
   switch (result.decoding) {
     case "greedy":
       return result.name;
@@ -119,6 +132,8 @@ export function resultName(result: Pick<MethodResult, "name" | "decoding" | "bea
       return `${result.name}+sampled`;
     case "beam":
       return `${result.name}+beam${result.beam}`;
+    case "best_of":
+      return `${result.name}+best${result.candidates}`;
     default:
       return result.decoding satisfies never;
   }
@@ -142,12 +157,26 @@ export function methodTitle(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** `greedy`, `sampled`, `beam, B = 3`. */
-export function decodingTitle(result: Pick<MethodResult, "decoding" | "beam">): string {
-  return result.decoding === "beam" ? `beam, B = ${result.beam}` : result.decoding;
+/** `greedy`, `sampled`, `beam, B = 3`, `best of 5`. */
+export function decodingTitle(
+  { decoding, beam, candidates }: Pick<MethodResult, "decoding" | "beam" | "candidates">,
+): string {
+  switch (decoding) {
+    case "beam":
+      return `beam, B = ${beam}`;
+    case "best_of":
+      return `best of ${candidates}`;
+    default:
+      return decoding;
+  }
 }
 
-const DECODING_ORDER: Record<Decoding, number> = { greedy: 0, sampled: 1, beam: 2 };
+const DECODING_ORDER: Record<Decoding, number> = {
+  greedy: 0,
+  sampled: 1,
+  beam: 2,
+  best_of: 3,
+};
 
 /** Results in reading order: iteration, then method as first given, then greedy, sampled, beams. */
 export function ordered(methods: readonly MethodResult[]): MethodResult[] {
@@ -157,6 +186,6 @@ export function ordered(methods: readonly MethodResult[]): MethodResult[] {
     a.iteration - b.iteration ||
     rank.get(a.name)! - rank.get(b.name)! ||
     DECODING_ORDER[a.decoding] - DECODING_ORDER[b.decoding] ||
-    (a.beam ?? 0) - (b.beam ?? 0)
+    (a.beam ?? a.candidates ?? 0) - (b.beam ?? b.candidates ?? 0)
   );
 }

@@ -60,6 +60,7 @@ function Page({ data }: { data: ReportData }) {
         </header>
         <main>
           <Results data={data} />
+          <Groups data={data} />
           <BeamSection data={data} />
           <Curves curves={data.curves} />
           <Calibration data={data} />
@@ -166,6 +167,49 @@ function Difference({ difference, against, apart }: Comparison) {
     <>
       {points(difference)} from {against}, {verdict}
     </>
+  );
+}
+
+/** Accuracy by kind of query, a column a result. */
+function Groups({ data }: { data: ReportData }) {
+  const results = ordered(data.methods).filter(({ groups }) => groups !== undefined);
+  const kinds = [...new Set(results.flatMap(({ groups }) => Object.keys(groups!)))].sort();
+  if (kinds.length === 0) return null;
+  return (
+    <section aria-labelledby="groups">
+      <h2 id="groups">Accuracy by type</h2>
+      <div class="scroll" tabindex={0} role="group" aria-label="Table of accuracies by type">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Type</th>
+              {results.map((each) => (
+                <th scope="col" class="number">
+                  {methodTitle(each.name)} {each.iteration}, {decodingTitle(each)}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {kinds.map((kind) => (
+              <tr>
+                <th scope="row">{kind}</th>
+                {results.map(({ groups }) => {
+                  const counts = groups![kind];
+                  return (
+                    <td class="number">
+                      {counts === undefined
+                        ? "none"
+                        : `${percent(counts.correct / counts.n)} % of ${counts.n}`}
+                    </td>
+                  );
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
   );
 }
 

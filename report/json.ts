@@ -1,6 +1,6 @@
 /** The report as data: what a program (a CI gate, a notebook) reads from `report.json`. */
 import { type Decoding, ordered, type ReportData, resultName } from "./data.ts";
-import { wilson } from "./statistics.ts";
+import { type Interval, wilson } from "./statistics.ts";
 
 /** One line of report.json; `low` and `high` bound the accuracy at 95 % (Wilson). */
 export interface MethodJson {
@@ -15,6 +15,9 @@ export interface MethodJson {
   method: string;
   decoding: Decoding;
   beam?: number;
+  candidates?: number;
+  /** By kind of query, where there are kinds. */
+  groups?: Record<string, Interval & { correct: number; n: number }>;
 }
 
 export interface ReportJson {
@@ -38,6 +41,15 @@ export function reportJson(data: ReportData): ReportJson {
       method: m.name,
       decoding: m.decoding,
       ...(m.beam === undefined ? {} : { beam: m.beam }),
+      ...(m.candidates === undefined ? {} : { candidates: m.candidates }),
+      ...(m.groups === undefined ? {} : {
+        groups: Object.fromEntries(
+          Object.entries(m.groups).map(([group, counts]) => [
+            group,
+            { ...wilson(counts.correct, counts.n), ...counts },
+          ]),
+        ),
+      }),
     })),
     run: data.run,
     settings: data.settings,

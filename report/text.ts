@@ -28,7 +28,37 @@ export function textTable(data: Pick<ReportData, "methods">): string {
   const line = (cells: string[]) =>
     cells.map((cell, j) => left.has(j) ? cell.padEnd(widths[j]!) : cell.padStart(widths[j]!))
       .join("  ").trimEnd();
-  return [line(header), widths.map((w) => "-".repeat(w)).join("  "), ...rows.map(line)].join("\n");
+  return [
+    line(header),
+    widths.map((w) => "-".repeat(w)).join("  "),
+    ...rows.map(line),
+    ...groupLines(data.methods),
+  ].join("\n");
+}
+
+/** Accuracies by kind of query, a kind a line, under a blank line; nothing where there are no kinds. */
+function groupLines(methods: ReportData["methods"]): string[] {
+  const results = ordered(methods).filter(({ groups }) => groups !== undefined);
+  const kinds = [...new Set(results.flatMap(({ groups }) => Object.keys(groups!)))].sort();
+  if (kinds.length === 0) return [];
+  const titles = results.map((m) => `${printable(methodTitle(m.name))} ${decodingTitle(m)}`);
+  const width = Math.max(...kinds.map((kind) => kind.length));
+  const row = (name: string, cells: string[]) =>
+    [printable(name).padEnd(width), ...cells.map((cell, j) => cell.padStart(titles[j]!.length))]
+      .join("  ");
+  return [
+    "",
+    row("by type, %", titles),
+    ...kinds.map((kind) =>
+      row(
+        kind,
+        results.map(({ groups }) => {
+          const counts = groups![kind];
+          return counts === undefined ? "-" : percent(counts.correct / counts.n);
+        }),
+      )
+    ),
+  ];
 }
 
 /** Names come from files: control characters must not reach a terminal. */

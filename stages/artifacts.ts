@@ -45,6 +45,13 @@ export const SampleRecord = z.strictObject({
   /** log π of each response token under that policy, at temperature 1 and over all tokens, in nats. */
   logProbs: z.array(z.number()),
   finish: z.enum(["stop", "length"]),
+  // Of an episode; the response then holds what the model was told, too.
+  /** 1 at the policy's own tokens. */
+  actionMask: z.array(z.literal([0, 1])).optional(),
+  /** Indices of the last token of each turn. */
+  stepEnds: z.array(z.int().nonnegative()).optional(),
+  /** Whether it succeeded. */
+  reward: z.literal([0, 1]).optional(),
 });
 export type SampleRecord = z.infer<typeof SampleRecord>;
 

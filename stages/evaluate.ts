@@ -3,11 +3,15 @@ import { z } from "zod";
 import { Generator } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
 import { type MethodResult, wilson } from "../report/mod.ts";
+import type { Query } from "../tasks/mod.ts";
 import { tf } from "../xla/mod.ts";
 import { checkpoint, dataset, type Evaluation, evaluation, files, writeJson } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
-import { loadLanguageModel } from "./language_model.ts";
+import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
+import { play, tally } from "./play.ts";
+import { playFields } from "./sample.ts";
 import { answerLimits, OpenTask, taskFields } from "./task.ts";
+import { Wording } from "./transcript.ts";
 
 /** Which queries figures are reported on, and the name they stand under. */
 export const evaluationFields = {
@@ -19,17 +23,20 @@ export const evaluationFields = {
   maxNewTokens: z.int().positive().default(2048),
 };
 
+const params = z.object({
+  ...taskFields,
+  ...evaluationFields,
+  /** Solutions drawn a query at temperature 1, all tokens allowed; 0: greedy only. */
+  draws: z.int().nonnegative().default(1),
+  slots: z.int().positive().default(64),
+  ...playFields,
+});
+
 export const evaluate = defineStage({
   name: "evaluate",
   version: 1,
   module: import.meta.url,
-  params: z.object({
-    ...taskFields,
-    ...evaluationFields,
-    /** Solutions drawn a query at temperature 1, all tokens allowed; 0: greedy only. */
-    draws: z.int().nonnegative().default(1),
-    slots: z.int().positive().default(64),
-  }),
+  params,
   inputs: { policy: checkpoint, data: optional(dataset) },
   outputs: { evaluation },
   async run({ params, inputs, outputs, seed, signal, progress, log }) {
@@ -37,6 +44,10 @@ export const evaluate = defineStage({
     const model = await loadLanguageModel(inputs.policy.path);
     const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
+    if (task.task.agent !== undefined) {
+      const results = await playedResults({ params, task, model, queries, seed, signal, progress });
+      return await publish(results);
+    }
     const prompts = queries.map((query) => task.prompt(query, model));
     const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
     using generator = new Generator(model, { slots: params.slots, maxLength });
@@ -66,16 +77,57 @@ export const evaluate = defineStage({
       results.push({ name, iteration, decoding, correct, n: queries.length * n });
       progress(round + 1, rounds.length, "decodings");
     }
-    const found: Evaluation = { results, samples: [] };
-    await writeJson(outputs.evaluation.path, files.evaluation, found);
-    return Object.fromEntries(results.map(({ decoding, correct, n }) => {
-      const { low, high } = wilson(correct, n);
-      log(
-        `${params.method}, ${decoding}: ${correct} of ${n} (${low.toFixed(3)} to ${
-          high.toFixed(3)
-        })`,
-      );
-      return [decoding, correct / n];
-    }));
+    return await publish(results);
+
+    async function publish(results: MethodResult[]) {
+      const found: Evaluation = { results, samples: [] };
+      await writeJson(outputs.evaluation.path, files.evaluation, found);
+      return Object.fromEntries(results.map(({ decoding, correct, n }) => {
+        const { low, high } = wilson(correct, n);
+        const interval = `${low.toFixed(3)} to ${high.toFixed(3)}`;
+        log(`${params.method}, ${decoding}: ${correct} of ${n} (${interval})`);
+        return [decoding, correct / n];
+      }));
+    }
   },
 });
+
+/** Episodes of a task of turns, greedily and drawn. */
+async function playedResults(
+  { params: p, task, model, queries, seed, signal, progress }: {
+    params: z.output<typeof params>;
+    task: OpenTask;
+    model: LanguageModel;
+    queries: readonly Query[];
+    seed: number;
+    signal: AbortSignal;
+    progress(done: number, total: number, unit?: string): void;
+  },
+): Promise<MethodResult[]> {
+  const maxLength = Math.min(model.config.maxPositions, p.window ?? Infinity);
+  using generator = new Generator(model, {
+    slots: p.slots,
+    maxLength,
+    tokensPerDispatch: p.tokensPerDispatch,
+    whole: true,
+  });
+  tf.dispose(model.params);
+  const wording = new Wording(model, p.chat);
+  const results: MethodResult[] = [];
+  const total = queries.length * (1 + p.draws);
+  for (const decoding of p.draws > 0 ? ["greedy", "sampled"] as const : ["greedy"] as const) {
+    const n = decoding === "greedy" ? 1 : p.draws;
+    const attempts = queries.flatMap((query, i) =>
+      Array.from({ length: n }, (_, draw) => ({ query, seed: seed + i * n + draw }))
+    );
+    const played = await play(generator, task, wording, attempts, {
+      temperature: decoding === "greedy" ? 0 : 1,
+      maxNewTokens: Math.min(p.maxNewTokens, maxLength >> 2),
+      signal,
+      onProgress: (done) =>
+        progress(decoding === "greedy" ? done : queries.length + done, total, "episodes"),
+    });
+    results.push({ name: p.method, iteration: p.iteration, decoding, ...tally(played) });
+  }
+  return results;
+}

@@ -1,6 +1,12 @@
-/** A small model of the Qwen2 architecture with a character tokenizer, to be trained from scratch. */
+/** A small model of the Qwen2 architecture with a tokenizer of characters or words, trained from scratch. */
 import { z } from "zod";
-import { charTokenizer, initParams, parseConfig } from "../lm/mod.ts";
+import {
+  charTokenizer,
+  initParams,
+  parseConfig,
+  type Tokenizer,
+  wordTokenizer,
+} from "../lm/mod.ts";
 import type { LanguageModel } from "./language_model.ts";
 
 export const modelFields = {
@@ -11,15 +17,25 @@ export const modelFields = {
     heads: z.int().positive().default(4),
     keyValueHeads: z.int().positive().default(2),
     feedForward: z.int().positive().default(352),
-    /** Longest sequence, in characters. */
+    /** Longest sequence, in tokens. */
     maxLength: z.int().positive().default(512),
   }).prefault({}),
+  /** What a token of a new model is; words are those of the training split's demonstrations. */
+  vocabulary: z.enum(["characters", "words"]).default("characters"),
 };
 
 type ModelShape = z.output<typeof modelFields.shape>;
 
-export function newModel(shape: ModelShape, alphabet: string, seed: number): LanguageModel {
-  const tokenizer = charTokenizer(alphabet);
+/** The tokenizer of a new model. */
+export function newTokenizer(
+  vocabulary: z.output<typeof modelFields.vocabulary>,
+  alphabet: string,
+  texts: Iterable<string>,
+): Tokenizer {
+  return vocabulary === "words" ? wordTokenizer(texts, alphabet) : charTokenizer(alphabet);
+}
+
+export function newModel(shape: ModelShape, tokenizer: Tokenizer, seed: number): LanguageModel {
   const config = parseConfig({
     model_type: "qwen2",
     architectures: ["Qwen2ForCausalLM"],

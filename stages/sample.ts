@@ -1,6 +1,7 @@
 /**
  * Sample: the policy writes several solutions to each query. Every solution has a seed of its own, made
  * from the stage's, so the same request gives the same text in any batch and after any interruption.
+ * Where the task has turns, solutions are episodes that are played to their end.
  */
 import { join } from "node:path";
 import { z } from "zod";
@@ -18,7 +19,9 @@ import {
 } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { loadLanguageModel } from "./language_model.ts";
+import { play, type Played } from "./play.ts";
 import { answerLimits, OpenTask, taskFields } from "./task.ts";
+import { Wording } from "./transcript.ts";
 
 /** How solutions are drawn; the paper's settings are the defaults. */
 const samplingFields = {
@@ -30,9 +33,18 @@ const samplingFields = {
   slots: z.int().positive().default(64),
 };
 
+/** What playing a task of turns takes beside; a turn has at most `maxNewTokens`. */
+export const playFields = {
+  /** Tokens that the model is shown at once, at most; what it can see where left out. */
+  window: z.int().positive().optional(),
+  /** Tokens a slot may make before the worlds that wait are looked after. */
+  tokensPerDispatch: z.int().positive().default(8),
+};
+
 const params = z.object({
   ...taskFields,
   ...samplingFields,
+  ...playFields,
   split: z.enum(["train", "validation"]).default("train"),
   /** Queries from number `offset` on; all where `queries` is left out. */
   offset: z.int().nonnegative().default(0),
@@ -62,6 +74,7 @@ export const sample = defineStage({
     const model = await loadLanguageModel(inputs.policy.path, { weights: server === undefined });
     const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, params.offset, params.queries);
+    if (task.task.agent !== undefined) return await episodes();
     const prompts = queries.map((query) => task.prompt(query, model));
     const { limits, maxLength } = answerLimits(model, queries, prompts, params.maxNewTokens);
     using generator = server === undefined
@@ -72,25 +85,73 @@ export const sample = defineStage({
         concurrency: params.slots,
       });
     tf.dispose(model.params);
-    const total = queries.length * params.perQuery;
-    const all: SampleRecord[] = [];
-    for (let start = 0; start < queries.length; start += params.chunk) {
-      const part = `part-${start}.jsonl`;
-      const done = await readPart(scratch, part);
-      const records = done ?? await draw(start, Math.min(start + params.chunk, queries.length));
-      if (done === undefined) {
-        await writeJsonLines(scratch, `${part}.tmp`, records);
-        await Deno.rename(join(scratch, `${part}.tmp`), join(scratch, part));
-      }
-      all.push(...records);
-      progress(all.length, total, "solutions");
-    }
-    await writeJsonLines(outputs.samples.path, files.samples, all);
+    const all = await inParts(draw, "solutions");
     const truncated = all.filter((record) => record.finish === "length").length;
     return { queries: queries.length, samples: all.length, truncated: truncated / all.length };
 
+    /** All records, drawn part by part; parts that an interrupted run left are read. */
+    async function inParts(
+      draw: (from: number, to: number) => Promise<SampleRecord[]>,
+      unit: string,
+    ): Promise<SampleRecord[]> {
+      const total = queries.length * params.perQuery;
+      const all: SampleRecord[] = [];
+      for (let start = 0; start < queries.length; start += params.chunk) {
+        signal.throwIfAborted();
+        const part = `part-${start}.jsonl`;
+        const done = await readPart(scratch, part);
+        const records = done ?? await draw(start, Math.min(start + params.chunk, queries.length));
+        if (done === undefined) {
+          await writeJsonLines(scratch, `${part}.tmp`, records);
+          await Deno.rename(join(scratch, `${part}.tmp`), join(scratch, part));
+        }
+        all.push(...records);
+        progress(all.length, total, unit);
+      }
+      await writeJsonLines(outputs.samples.path, files.samples, all);
+      return all;
+    }
+
+    /** A task of turns: whole episodes, whose outcome is known. */
+    async function episodes() {
+      const maxLength = Math.min(model.config.maxPositions, params.window ?? Infinity);
+      using generator = new Generator(model, {
+        slots: params.slots,
+        maxLength,
+        tokensPerDispatch: params.tokensPerDispatch,
+        whole: true,
+      });
+      tf.dispose(model.params);
+      const wording = new Wording(model, params.chat);
+      const { perQuery } = params;
+      const all = await inParts(async (from, to) => {
+        const attempts = queries.slice(from, to).flatMap((query, i) =>
+          Array.from(
+            { length: perQuery },
+            (_, n) => ({ query, seed: seed + (from + i) * perQuery + n }),
+          )
+        );
+        const played = await play(generator, task, wording, attempts, {
+          temperature: params.temperature,
+          topP: params.topP,
+          topK: params.topK,
+          maxNewTokens: Math.min(params.maxNewTokens, maxLength >> 2),
+          signal,
+          onProgress: (done) => progress(from * perQuery + done, queries.length * perQuery),
+        });
+        return played.flatMap((each) => episodeRecord(each, inputs.policy.id, maxLength) ?? []);
+      }, "episodes");
+      const won = all.filter(({ reward }) => reward === 1).length;
+      const turns = all.reduce((sum, { stepEnds }) => sum + stepEnds!.length, 0);
+      return {
+        queries: queries.length,
+        samples: all.length,
+        success: won / all.length,
+        turns: turns / all.length,
+      };
+    }
+
     async function draw(from: number, to: number): Promise<SampleRecord[]> {
-      signal.throwIfAborted();
       const requests = prompts.slice(from, to).map(({ ids }, i) => ({
         promptIds: ids,
         n: params.perQuery,
@@ -120,6 +181,28 @@ export const sample = defineStage({
     }
   },
 });
+
+/** An episode as a record; undefined where none of its turns fits into what the model sees. */
+function episodeRecord(
+  { query, transcript, outcome }: Played,
+  policy: string,
+  window: number,
+): SampleRecord | undefined {
+  const trained = transcript.trained(window);
+  if (trained === undefined) return undefined;
+  return {
+    query: query.id,
+    question: query.question,
+    gold: query.gold,
+    prompt: transcript.prompt.text,
+    ...trained,
+    text: outcome.reason,
+    policy,
+    logProbs: trained.logProbs.map(round),
+    finish: outcome.reason === "out of turns" ? "length" : "stop",
+    reward: outcome.success ? 1 : 0,
+  };
+}
 
 /** Five decimals: more are noise of float32 sums, and cost disk. */
 function round(x: number): number {

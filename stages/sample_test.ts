@@ -1,7 +1,7 @@
 /** The sample stage with a generator of its own and with a server in its place. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { saveModel, serveModel } from "../lm/mod.ts";
+import { charTokenizer, saveModel, serveModel } from "../lm/mod.ts";
 import { files, readJsonLines, SampleRecord } from "./artifacts.ts";
 import { startEngine } from "./engine.ts";
 import { modelFields, newModel } from "./new_model.ts";
@@ -48,7 +48,7 @@ Deno.test("a server that serves the policy samples what the stage samples itself
   const folder = await Deno.makeTempDir();
   const alphabet = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("") +
     "\n";
-  const model = newModel(modelFields.shape.parse(shape), alphabet, 1);
+  const model = newModel(modelFields.shape.parse(shape), charTokenizer(alphabet), 1);
   using served = serveModel(model, { name: "policy", slots: 2 });
   const http = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, served.fetch);
   try {

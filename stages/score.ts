@@ -23,6 +23,8 @@ import { OpenTask, taskFields } from "./task.ts";
 
 const params = z.object({
   ...taskFields,
+  /** Whether the policy trains on a balanced part, or on everything that is not a duplicate. */
+  balance: z.boolean().default(true),
   /** Per query at most so many correct and wrong solutions, correct ≤ wrong but ≥ 1 where any. */
   maxCorrect: z.int().positive().default(4),
   maxWrong: z.int().positive().default(4),
@@ -52,26 +54,31 @@ export const score = defineStage({
     const graded: Trajectory[] = [];
     for (const record of records) {
       const { query, question, gold, prompt, promptIds, responseIds, text, logProbs } = record;
-      const { correct } = await task.grade({ id: query, question, gold }, text);
-      const pieces = tokenTexts(model.tokenizer, responseIds);
+      const { actionMask, reward } = record;
+      const ends = record.stepEnds ??
+        stepEnds(tokenTexts(model.tokenizer, responseIds), task.task.stepDelimiters);
+      // A solution that was cut off is wrong: it never came to its answer.
+      const outcome = reward ?? (record.finish === "stop" &&
+          (await task.grade({ id: query, question, gold }, text)).correct
+        ? 1
+        : 0);
       graded.push({
         version: 1,
         query,
         prompt,
         promptIds,
         responseIds,
-        stepEnds: stepEnds(pieces, task.task.stepDelimiters),
-        // A solution that was cut off is wrong: it never came to its answer.
-        reward: correct && record.finish === "stop" ? 1 : 0,
+        ...(actionMask === undefined ? {} : { actionMask }),
+        stepEnds: ends,
+        reward: outcome,
         refLogProbs: refLogProbs.get(record) ?? logProbs,
         source: inputs.samples.id,
       });
     }
-    const balanced = balance(deduplicate(graded), {
-      maxCorrect: params.maxCorrect,
-      maxWrong: params.maxWrong,
-      seed,
-    });
+    const distinct = deduplicate(graded);
+    const balanced = params.balance
+      ? balance(distinct, { maxCorrect: params.maxCorrect, maxWrong: params.maxWrong, seed })
+      : distinct;
     await writeTrajectories(join(outputs.all.path, files.trajectories), graded);
     await writeTrajectories(join(outputs.balanced.path, files.trajectories), balanced);
     const [all, kept] = [statistics(graded), statistics(balanced)];

@@ -1,6 +1,7 @@
 /**
  * Search: test queries answered by step-level beam search that the value model guides, for several
- * widths, and a page of plain solutions with V and the implicit advantage of every token.
+ * widths, and a page of plain solutions with V and the implicit advantage of every token. Tasks of turns
+ * are played with the best of K turns at each point instead.
  */
 import { z } from "zod";
 import { Generator, Scorer } from "../lm/mod.ts";
@@ -13,12 +14,17 @@ import { checkpoint, dataset, type Evaluation, evaluation, files, writeJson } fr
 import { startEngine } from "./engine.ts";
 import { evaluationFields } from "./evaluate.ts";
 import { type LanguageModel, loadLanguageModel, tokenTexts } from "./language_model.ts";
+import { play, tally } from "./play.ts";
+import { playFields } from "./sample.ts";
 import { answerLimits, OpenTask, taskFields } from "./task.ts";
+import { Wording } from "./transcript.ts";
 
 const params = z.object({
   ...taskFields,
   ...evaluationFields,
+  /** Beams; in a task of turns, candidates for each turn. */
   beams: z.array(z.int().positive()).default([1, 3, 5, 7]),
+  ...playFields,
   temperature: z.number().positive().default(1),
   topP: z.number().gt(0).max(1).default(1),
   topK: z.int().nonnegative().default(0),
@@ -47,6 +53,7 @@ export const search = defineStage({
     const value = await loadLanguageModel(inputs.value.path);
     const task = await OpenTask.open(params, inputs.data);
     const queries = await task.queries(params.split, 0, params.queries);
+    if (task.task.agent !== undefined) return await bestTurns();
     const prompts = queries.map((query) => task.prompt(query, policy));
     const { limits, maxLength } = answerLimits(policy, queries, prompts, params.maxNewTokens);
     using generator = new Generator(policy, { slots: params.slots, maxLength, valueModel: value });
@@ -79,6 +86,42 @@ export const search = defineStage({
     const found: Evaluation = { results, samples };
     await writeJson(outputs.evaluation.path, files.evaluation, found);
     return Object.fromEntries(results.map(({ beam, correct, n }) => [`beam${beam}`, correct / n]));
+
+    /** A task of turns: of K drawn at each point the one that V thinks most of. */
+    async function bestTurns() {
+      const maxLength = Math.min(policy.config.maxPositions, params.window ?? Infinity);
+      using generator = new Generator(policy, {
+        slots: params.slots,
+        maxLength,
+        valueModel: value,
+        tokensPerDispatch: params.tokensPerDispatch,
+        whole: true,
+      });
+      tf.dispose([policy.params, value.params]);
+      const wording = new Wording(policy, params.chat);
+      const attempts = queries.map((query, i) => ({ query, seed: seed + i }));
+      const results: MethodResult[] = [];
+      for (const [i, candidates] of params.beams.entries()) {
+        const played = await play(generator, task, wording, attempts, {
+          candidates,
+          temperature: params.temperature,
+          topK: params.topK,
+          topP: params.topP,
+          maxNewTokens: Math.min(params.maxNewTokens, maxLength >> 2),
+          signal,
+          onProgress: (done, total) =>
+            progress(i * total + done, params.beams.length * total, "episodes"),
+        });
+        const { method: name, iteration } = params;
+        const counted = tally(played);
+        results.push({ name, iteration, decoding: "best_of", candidates, ...counted });
+        log(`best of ${candidates}: ${counted.correct} of ${counted.n}`);
+      }
+      await writeJson(outputs.evaluation.path, files.evaluation, { results, samples: [] });
+      return Object.fromEntries(
+        results.map(({ candidates, correct, n }) => [`best${candidates}`, correct / n]),
+      );
+    }
 
     /** Plain solutions of the first queries, each token with V after it and its advantage. */
     async function shownSamples(): Promise<Sample[]> {

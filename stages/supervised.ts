@@ -19,7 +19,7 @@ import { checkpoint, curves, dataset, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
 import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
-import { modelFields, newModel } from "./new_model.ts";
+import { modelFields, newModel, newTokenizer } from "./new_model.ts";
 import { readSolutions } from "./solutions.ts";
 import { OpenTask, taskFields } from "./task.ts";
 import { saveTrained, trainablePolicy } from "./trainable.ts";
@@ -52,13 +52,18 @@ export const sft = defineStage({
     }
     const task = await OpenTask.open(params, inputs.data);
     const model = inputs.base === undefined
-      ? newModel(params.shape, await task.alphabet(), seed)
+      ? newModel(
+        params.shape,
+        newTokenizer(
+          params.vocabulary,
+          await task.alphabet(),
+          params.vocabulary === "words" ? await task.texts("train") : [],
+        ),
+        seed,
+      )
       : await loadLanguageModel(inputs.base.path);
     const { maxPositions } = model.config;
-    const worked = (await task.demonstrations("train")).map(({ query, solution }) => ({
-      promptIds: task.prompt(query, model).ids,
-      responseIds: [...model.tokenizer.encode(solution), model.tokenizer.eosId],
-    }));
+    const worked = await task.worked("train", model);
     const demonstrations = worked.filter(({ promptIds, responseIds }) =>
       promptIds.length + responseIds.length <= maxPositions
     );

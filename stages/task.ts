@@ -3,8 +3,17 @@
  * how long an answer may be.
  */
 import { z } from "zod";
-import { type Grade, loadTask, type Query, type Split, type Task } from "../tasks/mod.ts";
+import type { Demonstration } from "../rl/mod.ts";
+import {
+  type Episode,
+  type Grade,
+  loadTask,
+  type Query,
+  type Split,
+  type Task,
+} from "../tasks/mod.ts";
 import type { LanguageModel } from "./language_model.ts";
+import { transcribe, Wording } from "./transcript.ts";
 import { UserError } from "../errors.ts";
 
 /** The parameters by which every stage names its task. */
@@ -55,6 +64,32 @@ export class OpenTask {
 
   demonstrations(split: Split) {
     return this.task.demonstrations(split, this.#params);
+  }
+
+  /** A split's worked solutions or episodes as what a model is trained on. */
+  async worked(split: Split, model: LanguageModel): Promise<Demonstration[]> {
+    const { agent } = this.task;
+    if (agent === undefined) {
+      return (await this.demonstrations(split)).map(({ query, solution }) => ({
+        promptIds: this.prompt(query, model).ids,
+        responseIds: [...model.tokenizer.encode(solution), model.tokenizer.eosId],
+      }));
+    }
+    const wording = new Wording(model, this.fields.chat);
+    return (await agent.conversations(split, this.#params)).map(({ messages, given }) => {
+      const { prompt, responseIds, actionMask } = transcribe(wording, messages, given);
+      return { promptIds: [...prompt.ids], responseIds, actionMask };
+    });
+  }
+
+  /** All texts of a split's worked solutions or episodes, to make a vocabulary of. */
+  async texts(split: Split): Promise<string[]> {
+    return (await this.demonstrations(split)).flatMap(({ prompt, solution }) => [prompt, solution]);
+  }
+
+  /** An attempt at a query; only for tasks of turns. */
+  begin(query: Query): Promise<Episode> {
+    return this.task.agent!.begin(query, this.#params);
   }
 
   grade(query: Query, completion: string): Promise<Grade> {

@@ -1,7 +1,7 @@
 /** What tests of the training stages share: a model of a few parameters, data of it, a stage's context. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { hiddenStates, logits, type ModelConfig, type Params } from "../lm/mod.ts";
+import { charTokenizer, hiddenStates, logits, type ModelConfig, type Params } from "../lm/mod.ts";
 import type { Stage } from "../pipeline/mod.ts";
 import { type Trajectory, writeTrajectories } from "../rl/mod.ts";
 import { jit, tf } from "../xla/mod.ts";
@@ -12,7 +12,7 @@ import { modelFields, newModel } from "./new_model.ts";
 const shape = { hidden: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 24, maxLength: 32 };
 
 export function tinyModel(): LanguageModel {
-  return newModel(modelFields.shape.parse(shape), "0123456789+= ", 1);
+  return newModel(modelFields.shape.parse(shape), charTokenizer("0123456789+= "), 1);
 }
 
 /** Twelve solutions to four queries, the first to each right. */

@@ -37,6 +37,8 @@ export const trainingFields = {
   buckets: z.int().positive().default(2).describe("padded lengths that programs are compiled for"),
   packing: z.boolean().optional()
     .describe("several sequences share a row; buckets then counts numbers of rows"),
+  mixedLengths: z.boolean().optional()
+    .describe("batches of any lengths, not of like ones: for data whose lengths tell the outcome"),
   checkpointEvery: z.int().positive().default(200).describe("steps"),
   checkpointMinutes: z.number().positive().optional()
     .describe("also a checkpoint where so many minutes have passed since the last"),
@@ -103,6 +105,7 @@ export function trainerOptions(
     },
     buckets: params.buckets,
     ...(params.packing ? { packing: {} } : {}),
+    ...(params.mixedLengths === true ? { window: 1 } : {}),
     seed,
     padId: model.tokenizer.padId,
     maxLength: model.config.maxPositions,

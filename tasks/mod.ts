@@ -3,6 +3,7 @@
  * knows of models, training or stages; `stages/` finds a task by name with `getTask`.
  */
 import { unknownName } from "../errors.ts";
+import { alfworld } from "./alfworld/mod.ts";
 import { arithmetic } from "./arithmetic/mod.ts";
 import { gsm8k, math } from "./math/mod.ts";
 import { loadFrom } from "./load.ts";
@@ -20,6 +21,8 @@ export type {
   TaskDefinition,
   TaskParameters,
 } from "./task.ts";
+export { plainText } from "./agent.ts";
+export type { Agent, Conversation, Episode, EpisodeOutcome } from "./agent.ts";
 export { splitSteps, stepEnds } from "./steps.ts";
 export { canonicalNumber, extractFinalAnswer, gradeFinalNumber } from "./final_answer.ts";
 export {
@@ -38,11 +41,11 @@ export type {
   MathGrade,
   PoolOptions,
 } from "./math/mod.ts";
-export { arithmetic, gsm8k, math, verifiable };
+export { alfworld, arithmetic, gsm8k, math, verifiable };
 
 /** Every task that comes with the project, by name. */
 export const tasks: ReadonlyMap<string, Task> = new Map(
-  [arithmetic, gsm8k, math, verifiable].map((task) => [task.name, task]),
+  [alfworld, arithmetic, gsm8k, math, verifiable].map((task) => [task.name, task]),
 );
 
 /** @throws {UserError} naming the nearest known task */

@@ -3,10 +3,11 @@
  * solution into reasoning steps and grades the outcome; it knows nothing of models or stages.
  *
  * `defineTask` adds the checks that every task needs: parameters are parsed by the task's zod schema
- * and a wrong one is a usage error that names it. Interactive tasks (turns, observations) are not
- * described by this interface.
+ * and a wrong one is a usage error that names it. A task of turns (`agent.ts`) is played instead of
+ * graded: it has `agent`.
  */
 import type { z } from "zod";
+import type { Agent } from "./agent.ts";
 import { unknownName, UserError } from "../errors.ts";
 
 export const splits = ["train", "validation", "test"] as const;
@@ -21,6 +22,8 @@ export interface Query {
   readonly gold: string;
   /** Worked problems that stand before the question in a plain prompt, for models that follow examples. */
   readonly examples?: string;
+  /** The kind of query by which results are also counted, where there are kinds. */
+  readonly group?: string;
 }
 
 /** A worked solution to learn from: the completion of `prompt`, without an end-of-text token. */
@@ -79,6 +82,8 @@ export interface Task {
   readonly stepDelimiters: readonly string[];
   /** Whether `demonstrations` has anything to give. */
   readonly hasDemonstrations: boolean;
+  /** How it is played; only tasks of turns have it, and they are neither prompted nor graded. */
+  readonly agent?: Agent;
   /** @throws {UserError} on unknown or wrong parameters and on unreadable data */
   queries(split: Split, params?: TaskParameters): Promise<Query[]>;
   /** @throws {UserError} as `queries`, and where the task has no worked solutions */
@@ -94,7 +99,7 @@ export interface Task {
 export type TaskParameters = Readonly<Record<string, unknown>>;
 
 /** Checks `given` against the schema of task `name`. */
-function parseParameters<Parameters extends z.ZodObject>(
+export function parseParameters<Parameters extends z.ZodObject>(
   name: string,
   schema: Parameters,
   given: TaskParameters,

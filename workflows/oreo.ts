@@ -82,33 +82,46 @@ export function iterationParams(defaults: IterationDefaults) {
 
 export type IterationParams = z.output<ReturnType<typeof iterationParams>>;
 
+/** A task as a workflow hands it to the stages. */
+export interface IterationTask {
+  name: string;
+  params: Record<string, unknown>;
+  /** What search does: beams, or, in tasks of turns, the best of several turns. */
+  search?: "beam" | "best";
+  /** Other test sets than the parameters', each under a suffix to the methods' names. */
+  tests?: readonly { suffix: string; params: Record<string, unknown> }[];
+}
+
 /** Wires `params.iterations` iterations on a task and the report over all of them. */
 export function buildIterations(
   w: WorkflowBuilder,
   workflow: string,
-  task: { name: string; params: Record<string, unknown> },
+  { search: searching = "beam", tests = [{ suffix: "", params: {} }], ...task }: IterationTask,
   params: IterationParams,
 ): void {
   const data = params.data.path === undefined
     ? {}
     : { data: w.import("data", dataset, params.data.path) };
-  const common = {
+  const commonWith = (more: Record<string, unknown>) => ({
     task: task.name,
-    taskParams: task.params as z.input<typeof sample.params>["taskParams"] & object,
+    taskParams: { ...task.params, ...more } as z.input<typeof sample.params>["taskParams"] & object,
     chat: params.chat,
-  };
+  });
+  const common = commonWith({});
   const evaluations: ArtifactRef<typeof evaluation>[] = [];
   const trained: ArtifactRef<typeof curves>[] = [];
 
   const evaluated = (id: string, method: string, iteration: number, policy: Policy) => {
-    const node = w.stage(`evaluate.${id}`, evaluate, {
-      // One seed for all: every method draws with the same random numbers.
-      seed: w.seed,
-      params: { ...common, ...params.evaluate, method, iteration },
-      inputs: { policy, ...data },
-    });
-    evaluations.push(node.outputs.evaluation);
-    w.value(id, node, "greedy");
+    for (const { suffix, params: more } of tests) {
+      const node = w.stage(`evaluate.${id}${suffix}`, evaluate, {
+        // One seed for all: every method draws with the same random numbers.
+        seed: w.seed,
+        params: { ...commonWith(more), ...params.evaluate, method: method + suffix, iteration },
+        inputs: { policy, ...data },
+      });
+      evaluations.push(node.outputs.evaluation);
+      w.value(id + suffix, node, "greedy");
+    }
   };
 
   const base = params.model.path === undefined
@@ -156,24 +169,26 @@ export function buildIterations(
     // A job a width, the widest and longest first; it also brings the solutions to look at.
     const widths = [...params.search.beams].sort((a, b) => b - a);
     for (const [i, width] of widths.entries()) {
-      const searched = w.stage(`search.${iteration}.beam${width}`, search, {
-        seed: w.seed,
-        params: {
-          ...common,
-          ...params.search,
-          beams: [width],
-          shown: i === 0 ? params.search.shown : 0,
-          method: "oreo",
-          iteration,
-        },
-        inputs: {
-          policy: oreo.outputs.policy,
-          value: oreo.outputs.value,
-          reference: policy,
-          ...data,
-        },
-      });
-      evaluations.push(searched.outputs.evaluation);
+      for (const { suffix, params: more } of tests) {
+        const searched = w.stage(`search.${iteration}.${searching}${width}${suffix}`, search, {
+          seed: w.seed,
+          params: {
+            ...commonWith(more),
+            ...params.search,
+            beams: [width],
+            shown: i === 0 ? params.search.shown : 0,
+            method: `oreo${suffix}`,
+            iteration,
+          },
+          inputs: {
+            policy: oreo.outputs.policy,
+            value: oreo.outputs.value,
+            reference: policy,
+            ...data,
+          },
+        });
+        evaluations.push(searched.outputs.evaluation);
+      }
     }
     ({ policy, value } = oreo.outputs);
   }

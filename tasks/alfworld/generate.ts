@@ -159,6 +159,9 @@ function furnish(
   // Something that is always open and takes everything holds the lamp.
   const open = rooms[room].find((kind) => !kind.endsWith("*") && !(kind in only))!;
   if (!chosen.includes(open)) chosen.push(open);
+  // What is wanted begins somewhere else than where it belongs.
+  const elsewhere = (kind: string) => kind !== needed[0] && !(kind in only);
+  if (!chosen.some(elsewhere)) chosen.push(kinds.find(elsewhere)!);
   while (chosen.length < most) {
     chosen.push(random.pick(kinds.filter((kind) => usable(kind, chosen))));
   }

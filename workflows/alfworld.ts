@@ -1,0 +1,99 @@
+/**
+ * OREO on ALFWorld's household games: a small model from scratch on generated ones, in minutes and with
+ * nothing to download, or a checkpoint on the official ones by the paper's settings.
+ */
+import { defineWorkflow } from "../pipeline/mod.ts";
+import { alfworld as alfworldTask } from "../tasks/mod.ts";
+import { withDefaultsByCase } from "./defaults.ts";
+import { buildIterations, iterationParams } from "./oreo.ts";
+
+const schema = iterationParams({}).extend({
+  // The folder comes in as an artifact; both kinds of rooms are measured.
+  task: alfworldTask.params.omit({ path: true, rooms: true }).prefault({}),
+});
+
+/** Tokens that are shown at once: longer than nearly every small game. */
+const window = 320;
+/** Tokens of a turn, which is a command. */
+const longest = 12;
+const played = { maxNewTokens: longest, slots: 128, window };
+
+const fromScratch = {
+  chat: false,
+  task: {
+    protocol: "terse",
+    maxTurns: 14,
+    world: { receptacles: 4, objects: 4, train: 5000, validation: 200, test: 200 },
+    demonstrations: { dawdle: 0.12, maxTurns: 18 },
+  },
+  sft: {
+    shape: {
+      hidden: 96,
+      layers: 3,
+      heads: 4,
+      keyValueHeads: 2,
+      feedForward: 256,
+      maxLength: window,
+    },
+    vocabulary: "words",
+    epochs: 4,
+    batchSize: 16,
+    learningRate: 3e-3,
+  },
+  sample: { queries: 600, perQuery: 5, topP: 1, topK: 0, ...played },
+  score: { batchSize: 64, balance: false },
+  train: {
+    epochs: 2,
+    batchSize: 32,
+    alpha: 0.005,
+    // A lost game is a long one: batches of like lengths would be all lost or all won.
+    mixedLengths: true,
+    buckets: 1,
+    policyLearningRate: 3e-4,
+    valueLearningRate: 3e-4,
+    valueFirst: { epochs: 2, batchSize: 32, learningRate: 2e-3 },
+  },
+  rejectionSampling: { epochs: 1, batchSize: 32, learningRate: 1e-3 },
+  search: { beams: [1, 3, 5], shown: 0, ...played },
+  evaluate: { ...played },
+} as const;
+
+/** The paper's, with batches cut so that they fit most devices. */
+const checkpoint = {
+  chat: true,
+  task: { protocol: "oreo" },
+  sft: { epochs: 2, microBatch: 4 },
+  sample: { perQuery: 5, topP: 1, topK: 0, maxNewTokens: 256, window: 4096 },
+  score: { balance: false },
+  train: { epochs: 3, microBatch: 2, mixedLengths: true },
+  rejectionSampling: { microBatch: 4 },
+  search: { beams: [1, 3, 5], shown: 0, maxNewTokens: 256, window: 4096 },
+  evaluate: { maxNewTokens: 256, window: 4096 },
+} as const;
+
+const params = withDefaultsByCase(
+  schema,
+  { checkpoint, fromScratch } as never,
+  ({ model }) => model.path === undefined ? "fromScratch" : "checkpoint" as never,
+);
+
+export const alfworld = defineWorkflow({
+  name: "alfworld",
+  description:
+    "OREO on household games: generated ones from scratch, or --set data.path=FOLDER model.path=FOLDER",
+  params,
+  build(w, { task, ...params }) {
+    const official = params.data.path !== undefined;
+    buildIterations(w, "alfworld", {
+      name: "alfworld",
+      params: task,
+      search: "best",
+      ...(official && {
+        tests: [
+          { suffix: "_unseen", params: { rooms: "unseen" } },
+          { suffix: "_seen", params: { rooms: "seen" } },
+        ],
+      }),
+    }, params);
+  },
+});
