@@ -1,5 +1,4 @@
 /** `pipeline`: run a workflow or a stage of it, and look after the runs. */
-import { join } from "node:path";
 import { nearest, unknownName, UserError } from "../errors.ts";
 import {
   cancelRunCommand,
@@ -9,28 +8,11 @@ import {
   rebuildCommand,
   resumeRunCommand,
   runPipelineCommand,
-  type RunResult,
   showRunCommand,
 } from "../pipeline/mod.ts";
 import { chooseEngine, prepareEngine } from "../stages/mod.ts";
-import { backend, command, decimal, repeated, store, wholeNumber } from "./options.ts";
-
-/** A command that runs stages. */
-function runner(name: string, description: string) {
-  return command(name, description)
-    .option("--out <folder>", "folder for the results (default: runs/RUN)")
-    .option(...store)
-    .option(...backend)
-    .option("--executor <name>", "how stages run: process or inline", "process")
-    .option("--slots <number>", "stages that run at a time", wholeNumber)
-    .option("--gpus <number>", "GPUs that stages may use", wholeNumber)
-    .option("--memory <GiB>", "memory that stages may use", decimal)
-    .option("--budget-gpu-seconds <number>", "end the run when it has used so many", decimal)
-    .option("--budget-money <amount>", "end the run when it has cost so much", decimal)
-    .option("--gpu-hour-price <amount>", "what a GPU costs an hour", decimal)
-    .option("--any-code", "reuse results made by earlier versions of the code")
-    .option("--json", "events as JSON lines");
-}
+import { command, decimal, repeated, wholeNumber } from "./options.ts";
+import { printResult, runner } from "./running.ts";
 
 /** The command for the workflows and stages of `program`. */
 export function pipelineCommand(program: Program) {
@@ -113,15 +95,4 @@ function checkWords(words: readonly string[], program: Program, subcommands: str
   } else if (more.length > 0) {
     throw new UserError(`pipeline ${name}: unexpected argument '${more[0]}'`, { exitCode: 2 });
   }
-}
-
-/** The report's table, where the workflow made one, and where the rest lies. */
-async function printResult(result: RunResult | undefined): Promise<void> {
-  if (result === undefined || Object.keys(result.artifacts).length === 0) return;
-  try {
-    console.log(await Deno.readTextFile(join(result.out, "report.txt")));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  console.log(`results: ${result.out}`);
 }

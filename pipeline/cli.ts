@@ -3,13 +3,14 @@
  * (`cli_runs.ts` has what is about runs). The program that knows the workflows and stages passes them in.
  */
 import { unknownName, UserError } from "../errors.ts";
+import { byHand, type InputPaths, inputPaths, keepApart, requirePaths } from "./by_hand.ts";
 import { type Display, jsonDisplay, plainDisplay, terminalDisplay } from "./display.ts";
 import type { Executor } from "./executor.ts";
 import { DEFAULT_STORE, findRun, type PlaceOptions, print, withJournal } from "./cli_place.ts";
 import { inlineExecutor } from "./executors/inline.ts";
 import { processExecutor } from "./executors/process.ts";
 import { type Graph, graphRecord, toMermaid, toText } from "./graph.ts";
-import { applyOverrides, describeParams } from "./params.ts";
+import { applyOverrides, describeParams, parseParams } from "./params.ts";
 import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
 import { onlyNode } from "./only.ts";
 import { planGraph } from "./plan.ts";
@@ -18,7 +19,7 @@ import { runGraph } from "./runner.ts";
 import type { Store } from "./store.ts";
 import type { Budget } from "./usage.ts";
 import { openStore } from "./store_open.ts";
-import type { StageRegistry } from "./worker.ts";
+import { findStage, type StageRegistry } from "./worker.ts";
 import { buildGraph, IMPORT_STAGE, type Workflow } from "./workflow.ts";
 
 /** The workflows that a program has, by name; a function loads its workflow when it is needed. */
@@ -88,6 +89,45 @@ export async function runPipelineCommand(
   );
   const whole = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
   const graph = options.only === undefined ? whole : onlyNode(whole, options.only);
+  return await runOrPlan(workflow, graph, options, program);
+}
+
+/**
+ * Runs a stage by itself on files and folders of its user, or plans that; as `runPipelineCommand`.
+ *
+ * @throws UserError as `runGraph` does, and for an unknown stage, input, executor, option or parameter
+ */
+export async function runByHandCommand(
+  name: string,
+  options: Omit<PipelineOptions, "only" | "graph"> & {
+    /** `NAME=PATH`; over the paths that the file of parameters names. */
+    readonly input?: readonly string[] | undefined;
+  },
+  program: Program,
+): Promise<RunResult | undefined> {
+  const stage = await findStage(name, program.stages);
+  const workflow = byHand(stage);
+  const params = applyOverrides(
+    workflow.params,
+    options.params === undefined ? {} : await readParamsFile(options.params),
+    options.set ?? [],
+  );
+  params["inputs"] = inputPaths(stage, params["inputs"], options.input ?? []);
+  requirePaths(stage, params["inputs"] as InputPaths);
+  const { inputs } = parseParams(workflow.params, params, `stage '${name}'`) as {
+    inputs: InputPaths;
+  };
+  if (options.out !== undefined) keepApart(stage, inputs, options.out);
+  const graph = buildGraph(workflow, params, checkSeed(options.seed ?? 0));
+  return await runOrPlan(workflow, graph, options, program);
+}
+
+async function runOrPlan(
+  workflow: Workflow,
+  graph: Graph,
+  options: PipelineOptions,
+  program: Program,
+): Promise<RunResult | undefined> {
   if (options.graph !== undefined) {
     const forms: Record<string, () => string> = {
       text: () => toText(graph),
@@ -103,11 +143,16 @@ export async function runPipelineCommand(
   const store = openStore(options.store ?? DEFAULT_STORE);
   return await withJournal(options, { readOnly: true }, async (journal) => {
     const plan = await planGraph(graph, { store, journal, anyCode: options.anyCode ?? false });
-    const resolved = { workflow: name, seed: graph.seed, params: graph.params, stages: plan };
+    const resolved = {
+      workflow: workflow.name,
+      seed: graph.seed,
+      params: graph.params,
+      stages: plan,
+    };
     await print(
       options.json
         ? JSON.stringify(resolved, null, 2) + "\n"
-        : planText(name, describeParams(workflow.params, graph.params), plan, graph.only),
+        : planText(workflow.name, describeParams(workflow.params, graph.params), plan, graph.only),
     );
     return undefined;
   });
@@ -125,7 +170,7 @@ export async function resumeRunCommand(
   program: Program,
 ): Promise<RunResult> {
   const run = await withJournal(options, { readOnly: true }, (journal) => findRun(journal, id));
-  const workflow = await findWorkflow(run.workflow, program.workflows);
+  const workflow = await workflowOf(run.workflow, program);
   const whole = buildGraph(workflow, run.params, run.seed);
   const graph = run.only === undefined ? whole : onlyNode(whole, run.only);
   return await drive(graph, { ...options, out: options.out ?? run.out }, program, { run: id });
@@ -174,6 +219,12 @@ export async function findWorkflow(name: string, workflows: WorkflowRegistry): P
   const found = Object.hasOwn(workflows, name) ? workflows[name] : undefined;
   if (found === undefined) throw unknownName("workflow", name, Object.keys(workflows));
   return typeof found === "function" ? await found() : found;
+}
+
+/** The workflow of a run: one of the program's, or a stage that was run by hand. */
+async function workflowOf(name: string, { workflows, stages }: Program): Promise<Workflow> {
+  const isStage = !Object.hasOwn(workflows, name) && Object.hasOwn(stages, name);
+  return isStage ? byHand(await findStage(name, stages)) : await findWorkflow(name, workflows);
 }
 
 function planText(

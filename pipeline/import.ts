@@ -19,11 +19,16 @@ const indexSchema = z.record(z.string(), entrySchema);
 type Index = z.infer<typeof indexSchema>;
 
 /**
- * The files that an import would take, by their path in the artifact.
+ * The files that an import would take, by their path in the artifact. A file of a kind that is one
+ * file gets the name that the stages read it by.
  *
- * @throws UserError (wrong use) where there is nothing at `path`, or nothing in it
+ * @throws UserError (wrong use) where there is nothing at `path`, nothing in it, or not the kind's file
  */
-export async function importedFiles(node: string, path: string): Promise<Map<string, string>> {
+export async function importedFiles(
+  node: string,
+  { kind, file }: ArtifactKind,
+  path: string,
+): Promise<Map<string, string>> {
   const full = resolve(path);
   const stat = await Deno.stat(full).catch(() => undefined);
   if (stat === undefined) {
@@ -31,10 +36,17 @@ export async function importedFiles(node: string, path: string): Promise<Map<str
       exitCode: 2,
     });
   }
-  if (stat.isFile) return new Map([[basename(full), full]]);
+  if (stat.isFile) return new Map([[file ?? basename(full), full]]);
   const files = await filesBelow(full, { followLinks: true });
   if (files.size === 0) {
     throw new UserError(`stage '${node}' reads ${path}: the folder is empty`, { exitCode: 2 });
+  }
+  if (file !== undefined && !files.has(file)) {
+    throw new UserError(
+      `stage '${node}' reads ${path}: there is no ${file} in the folder; ` +
+        `give one that has it, or the file with the ${kind} itself`,
+      { exitCode: 2 },
+    );
   }
   return files;
 }
@@ -47,7 +59,7 @@ export async function importId(
   store: Store,
   options: { remember: boolean },
 ): Promise<string> {
-  const files = await importedFiles(node, path);
+  const files = await importedFiles(node, kind, path);
   const indexPath = join(store.workspace, "imports", `${sha256(resolve(path))}.json`);
   const known = await readIndex(indexPath);
   const index: Index = {};
@@ -78,7 +90,7 @@ export async function importArtifact(
 ): Promise<string> {
   const expected = await importId(node, kind, path, store, { remember: true });
   if (await store.has(expected)) return expected;
-  return await store.publish(await importedFiles(node, path), {
+  return await store.publish(await importedFiles(node, kind, path), {
     kind: kind.kind,
     version: kind.version,
     lineage: {

@@ -20,8 +20,9 @@ export type {
   WorkflowBuilder,
 } from "./workflow.ts";
 export { type Graph, type GraphNode, graphRecord, toMermaid, toText } from "./graph.ts";
+export { byHand, describeInterface } from "./by_hand.ts";
 export { onlyNode } from "./only.ts";
-export { applyOverrides, describeParams, parseParams } from "./params.ts";
+export { applyOverrides, describeParams, listParams, parseParams } from "./params.ts";
 export { openStore } from "./store_open.ts";
 export { CorruptArtifactError } from "./store.ts";
 export type { Lineage, Manifest, Store, WorkRecord } from "./store.ts";
@@ -39,6 +40,7 @@ export {
   type PipelineOptions,
   type Program,
   resumeRunCommand,
+  runByHandCommand,
   runPipelineCommand,
   type WorkflowRegistry,
 } from "./cli.ts";

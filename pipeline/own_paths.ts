@@ -2,7 +2,7 @@
  * Tells users of their own files. A stage reads a copy of what was imported, in a folder that is gone
  * when the stage is; where its messages name that copy, they are worded for the file the user gave.
  */
-import { dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import type { GraphNode, InputRef } from "./graph.ts";
 
 /**
@@ -20,10 +20,15 @@ export function withOwnPaths(
   for (const [name, ref] of node.inputs) {
     const refs: readonly InputRef[] = Array.isArray(ref) ? ref : [ref as InputRef];
     for (const [i, { node: from }] of refs.entries()) {
-      const given = nodeOf(from)?.importPath;
-      if (given === undefined) continue;
+      const source = nodeOf(from);
+      const given = source?.importPath;
+      if (source === undefined || given === undefined) continue;
       const copy = Array.isArray(ref) ? join(inputs, name, String(i)) : join(inputs, name);
-      text = text.replace(wholePath(copy), () => isFile(given) ? dirname(given) : given);
+      if (isFile(given)) {
+        const name = source.stage.outputs["content"]?.file ?? basename(given);
+        text = text.replace(wholePath(join(copy, name)), () => given);
+      }
+      text = text.replace(wholePath(copy), () => given);
     }
   }
   return text;

@@ -10,6 +10,7 @@ import type { Json } from "./events.ts";
 interface Shape {
   type?: string | string[];
   properties?: Record<string, Shape>;
+  required?: string[];
   additionalProperties?: boolean | Shape;
   items?: Shape | boolean;
   prefixItems?: Shape[];
@@ -243,4 +244,48 @@ export function describeParams(schema: z.ZodType, params: unknown): string[] {
   };
   walk(shapeOf(schema), params, "");
   return lines;
+}
+
+/** Every parameter that a schema knows, given or not: path, what it takes, default, meaning. */
+export function listParams(schema: z.ZodType): string[] {
+  const rows: [path: string, takes: string, note: string][] = [];
+  const walk = (shape: Shape, path: string, needed: boolean) => {
+    const groups = alternatives(shape).filter((option) => option.properties !== undefined);
+    if (groups.length === 0) {
+      const fallback = shape.default === undefined
+        ? needed ? ", needed" : ""
+        : ` = ${defaultText(shape.default)}`;
+      rows.push([path, takes(shape) + fallback, shape.description ?? ""]);
+      return;
+    }
+    // A group that may be left out says so; its members' defaults count where one of them is given.
+    if (shape.description !== undefined) rows.push([path, "", shape.description]);
+    for (const { properties, required } of groups) {
+      for (const [name, inner] of Object.entries(properties!)) {
+        walk(inner, path === "" ? name : `${path}.${name}`, required?.includes(name) ?? false);
+      }
+    }
+  };
+  walk(shapeOf(schema), "", false);
+  const width = (column: 0 | 1) => Math.max(0, ...rows.map((row) => row[column].length));
+  const [paths, values] = [width(0), width(1)];
+  return rows.map(([path, value, note]) =>
+    `${path.padEnd(paths)}  ${value.padEnd(values)}  ${note}`.trimEnd()
+  );
+}
+
+function defaultText(value: Json): string {
+  const isSmall = typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3;
+  return isSmall ? value.toExponential() : JSON.stringify(value);
+}
+
+function takes(shape: Shape): string {
+  const words = alternatives(shape).map((option) => {
+    const literals = option.enum ?? (option.const === undefined ? undefined : [option.const]);
+    if (literals !== undefined) return literals.map(String).join(" | ");
+    const type = [option.type ?? "any"].flat().join(" | ");
+    const items = option.items;
+    return type === "array" && typeof items === "object" ? `${takes(items)}, ...` : type;
+  });
+  return [...new Set(words)].join(" | ");
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
-import { applyOverrides, describeParams, parseParams } from "./params.ts";
+import { applyOverrides, describeParams, listParams, parseParams } from "./params.ts";
 
 const schema = z.object({
   steps: z.number().int().default(10).describe("optimizer steps"),
@@ -92,4 +92,20 @@ Deno.test("parameters are described with what they mean", () => {
   const lines = describeParams(schema, set());
   assert(lines.includes("steps = 10  # optimizer steps"));
   assert(lines.includes("train.rate = 0.1"));
+});
+
+Deno.test("every parameter is listed with what it takes, its default and its meaning", () => {
+  const listed = listParams(z.object({
+    task: z.string(),
+    rate: z.number().default(5e-6).describe("peak"),
+    tags: z.array(z.enum(["a", "b"])).optional(),
+    critic: z.object({ rank: z.int().default(64) }).optional().describe("an adapter"),
+  }));
+  assert.deepEqual(listed, [
+    "task         string, needed",
+    "rate         number = 5e-6   peak",
+    "tags         a | b, ...",
+    "critic                       an adapter",
+    "critic.rank  integer = 64",
+  ]);
 });

@@ -47,7 +47,8 @@ export async function runWorkflow(
  */
 export async function runGraph(graph: Graph, options: RunOptions): Promise<RunResult> {
   for (const node of graph.nodes) {
-    if (node.importPath !== undefined) await importedFiles(node.id, node.importPath);
+    if (node.importPath === undefined) continue;
+    await importedFiles(node.id, node.stage.outputs["content"]!, node.importPath);
   }
   await checkResultsFolder(options.out ?? "runs");
   const { workflow, params, seed, only } = graph;

@@ -10,14 +10,17 @@ export interface ArtifactKind<Name extends string = string, Version extends numb
   readonly kind: Name;
   /** Raise it when the files' form changes. */
   readonly version: Version;
+  /** Where an artifact of the kind is one file, that file's name, whatever its user calls it. */
+  readonly file?: string;
 }
 
-/** Declares a kind of artifact. */
+/** Declares a kind of artifact; `file` where it is always one file of that name. */
 export function artifactKind<const Name extends string, const Version extends number>(
   kind: Name,
   version: Version,
+  file?: string,
 ): ArtifactKind<Name, Version> {
-  return { kind, version };
+  return { kind, version, ...(file === undefined ? {} : { file }) };
 }
 
 /** An input that may be left out. */

@@ -8,27 +8,28 @@ import { UserError } from "../errors.ts";
 import { artifactKind } from "../pipeline/mod.ts";
 import { Curve, MethodResult, Sample } from "../report/mod.ts";
 
-/** A model in Hugging Face's form. */
-export const checkpoint = artifactKind("checkpoint", 1);
-/** A task's own data files, as the user gave them. */
-export const dataset = artifactKind("dataset", 1);
-/** `samples.jsonl`: solutions as sampled, not yet graded. */
-export const samples = artifactKind("samples", 1);
-/** `trajectories.jsonl`: graded solutions with the reference policy's log-probabilities. */
-export const trajectories = artifactKind("trajectories", 1);
-/** `curves.json`: what training measured. */
-export const curves = artifactKind("curves", 1);
-/** `evaluation.json`: counts of right answers by method, and solutions to look at. */
-export const evaluation = artifactKind("evaluation", 1);
-/** `report.html`, `report.json`, `report.txt`. */
-export const report = artifactKind("report", 1);
-
+/** The names of files in artifacts. */
 export const files = {
   samples: "samples.jsonl",
   trajectories: "trajectories.jsonl",
   curves: "curves.json",
   evaluation: "evaluation.json",
 } as const;
+
+/** A model in Hugging Face's form. */
+export const checkpoint = artifactKind("checkpoint", 1);
+/** A task's own data files, as the user gave them. */
+export const dataset = artifactKind("dataset", 1);
+/** `samples.jsonl`: solutions as sampled, not yet graded. */
+export const samples = artifactKind("samples", 1, files.samples);
+/** `trajectories.jsonl`: graded solutions with the reference policy's log-probabilities. */
+export const trajectories = artifactKind("trajectories", 1, files.trajectories);
+/** `curves.json`: what training measured. */
+export const curves = artifactKind("curves", 1, files.curves);
+/** `evaluation.json`: counts of right answers by method, and solutions to look at. */
+export const evaluation = artifactKind("evaluation", 1, files.evaluation);
+/** `report.html`, `report.json`, `report.txt`. */
+export const report = artifactKind("report", 1);
 
 /** One sampled solution. */
 export const SampleRecord = z.strictObject({

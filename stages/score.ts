@@ -82,6 +82,12 @@ export const score = defineStage({
     await writeTrajectories(join(outputs.all.path, files.trajectories), graded);
     await writeTrajectories(join(outputs.balanced.path, files.trajectories), balanced);
     const [all, kept] = [statistics(graded), statistics(balanced)];
+    for (const [what, found] of [["sampled", all], ["balanced", kept]] as const) {
+      log(
+        `${what}: ${found.trajectories} solutions (${found.correct} right, ${found.wrong} wrong) to ` +
+          `${found.queries} queries, ${found.unsolved} never solved, ${found.mastered} always`,
+      );
+    }
     return {
       accuracy: all.correct / all.trajectories,
       unsolved: all.unsolved,

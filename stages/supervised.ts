@@ -3,25 +3,26 @@
  * solutions that came out right. Checkpointed in the stage's scratch folder, where it resumes; defaults
  * are the paper's.
  */
-import { join } from "node:path";
 import { z } from "zod";
+import { UserError } from "../errors.ts";
 import { type Params, saveModel } from "../lm/mod.ts";
 import { defineStage, optional, type StageContext } from "../pipeline/mod.ts";
 import {
   type Demonstration,
   type PolicyNetwork,
-  readTrajectories,
   type SftOptions,
   type SftResult,
   trainRejectionSampling,
   trainSft,
 } from "../rl/mod.ts";
-import { checkpoint, curves, dataset, files, trajectories } from "./artifacts.ts";
+import { checkpoint, curves, dataset, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
 import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
 import { modelFields, newModel, newTokenizer } from "./new_model.ts";
+import { readSolutions } from "./solutions.ts";
 import { OpenTask, taskFields } from "./task.ts";
+import { saveTrained, trainablePolicy } from "./trainable.ts";
 import {
   holdOut,
   networksOf,
@@ -46,6 +47,9 @@ export const sft = defineStage({
   async run({ params, inputs, outputs, ...context }) {
     const { seed, log } = context;
     await startEngine(log);
+    if (inputs.base === undefined && params.lora !== undefined) {
+      throw new UserError("lora adapts a model that is there: give the input 'base', or no lora");
+    }
     const task = await OpenTask.open(params, inputs.data);
     const model = inputs.base === undefined
       ? newModel(
@@ -92,7 +96,7 @@ export const rejectionSampling = defineStage({
     const { scratch, seed, metric, log } = context;
     await startEngine(log);
     const model = await loadLanguageModel(inputs.policy.path);
-    const all = await readTrajectories(join(inputs.trajectories.path, files.trajectories));
+    const all = await readSolutions(inputs.trajectories.path, model);
     const right = all.filter(({ reward }) => reward === 1);
     if (right.length === 0) {
       // A weak start on a hard task is a result too: the method has nothing to go on, and stands still.
@@ -121,17 +125,19 @@ async function supervise<Item extends Demonstration>(
   outputs: { policy: { path: string }; curves: { path: string } },
 ): Promise<{ steps: number; loss: number }> {
   const recorder = new CurveRecorder(params.label, context.scratch, metric);
+  const trainable = trainablePolicy(params, model, context.seed);
   const { policy, metrics, steps } = await trainer(
-    networksOf(params, model.config).policy,
-    model.params,
+    networksOf(params, trainable.config).policy,
+    trainable.params,
     items,
     {
       ...trainerOptions(params, model, { ...context, recorder }, sizeOf(model.params)),
       ...(heldOut === undefined ? {} : { heldOut }),
       learningRate: params.learningRate,
+      base: trainable.base,
     },
   );
-  await saveModel(outputs.policy.path, { ...model, params: policy });
+  await saveTrained(outputs.policy.path, model, trainable, policy);
   await recorder.write(outputs.curves.path);
   return { steps, loss: metrics.loss! };
 }

@@ -2,16 +2,18 @@
  * Train: OREO, and by the parameter `method` DQO, DPO and KTO on the same trajectories. Checkpointed in
  * the stage's scratch folder, where it resumes; defaults are the paper's.
  */
-import { join } from "node:path";
 import { z } from "zod";
 import { saveModel } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
-import { readTrajectories, trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
-import { checkpoint, curves, files, trajectories } from "./artifacts.ts";
+import { trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
+import { checkpoint, curves, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
-import { loadLanguageModel } from "./language_model.ts";
+import { type LanguageModel, loadLanguageModel } from "./language_model.ts";
+import { readSolutions } from "./solutions.ts";
+import { saveTrained, trainablePolicy, trainableValue } from "./trainable.ts";
 import {
+  adapterFields,
   holdOut,
   networksOf,
   sizeOf,
@@ -19,31 +21,24 @@ import {
   type TrainingContext,
   trainingFields,
 } from "./training.ts";
-import { trainablePolicy, trainableValue } from "./trainable.ts";
 import { valueModelOf } from "./value_model.ts";
-
-const lora = z.object({
-  rank: z.int().positive().default(64),
-  alpha: z.number().positive().default(64),
-  rankStabilised: z.boolean().default(false),
-  targets: z.array(z.string()).optional().describe("names of modules; all matrices of the layers"),
-});
 
 const params = z.object({
   ...trainingFields,
   method: z.enum(["oreo", "dqo", "dpo", "kto"]).default("oreo"),
   level: z.enum(["token", "step", "response"]).default("token"),
-  /** β: how dear it is to leave the reference. */
-  beta: z.number().positive().default(0.03),
-  /** Weight of the KL regulariser; the paper's for the level where left out. */
-  alpha: z.number().nonnegative().optional(),
+  beta: z.number().positive().default(0.03).describe("how dear it is to leave the reference"),
+  alpha: z.number().nonnegative().optional()
+    .describe("weight of the KL regulariser; 0.01, by step 0.1, by response 0.3 where left out"),
   policyLearningRate: z.number().positive().default(5e-6),
-  valueLearningRate: z.number().positive().default(5e-6),
-  /** Training of V alone, on all trajectories, before the policy moves; 0 epochs: none. */
+  valueLearningRate: z.number().positive().optional()
+    .describe("5e-6, or 1e-4 for a critic by LoRA, where left out"),
+  /** Training of V alone before the policy moves. */
   valueFirst: z.object({
-    epochs: z.number().nonnegative().default(0),
+    epochs: z.number().nonnegative().default(0)
+      .describe("of V alone, on all trajectories, before both; 0: none"),
     batchSize: z.int().positive().default(128),
-    learningRate: z.number().positive().default(5e-6),
+    learningRate: z.number().positive().optional().describe("valueLearningRate where left out"),
   }).prefault({}),
   // What follows is off, or a choice that is the paper's, where left out.
   kl: z.enum(["exact", "exactReverse", "k3"]).optional()
@@ -62,15 +57,16 @@ const params = z.object({
   clipLogRatios: z.number().positive().optional()
     .describe("limit, in nats, of the summed log-ratios in V's targets"),
   importanceSampling: z.boolean().optional().describe("weigh sequences as the paper's code can"),
-  lora: lora.optional().describe("train the policy as a LoRA adapter, merged in at the end"),
   critic: z.enum(["separate", "lora", "head"]).default("separate")
     .describe("V as a model of its own, an adapter on the policy's start, or a head on its trunk"),
-  criticLora: lora.prefault({}),
+  criticLora: adapterFields.prefault({}),
   /** What DPO and KTO take in place of β and the rates above. */
   preference: z.object({
-    beta: z.number().positive().default(0.1),
+    beta: z.number().positive().default(0.1).describe("of DPO and KTO"),
     learningRate: z.number().positive().optional()
-      .describe("5e-7 for dpo, 5e-8 for kto where left out"),
+      .describe(
+        "5e-7 for dpo, 5e-8 for kto where left out (the paper's; 1e-7 for kto of DeepSeek)",
+      ),
     labelSmoothing: z.number().min(0).lt(0.5).default(0),
     maxPairs: z.int().positive().default(4).describe("pairs of a query"),
     desirableWeight: z.number().positive().default(1),
@@ -88,31 +84,45 @@ export const train = defineStage({
   inputs: {
     policy: checkpoint,
     value: optional(checkpoint),
+    /** What both models train on. */
     balanced: trajectories,
-    all: trajectories,
+    /** What V trains on alone before that; the same where left out. */
+    all: optional(trajectories),
   },
   outputs: { policy: checkpoint, value: checkpoint, curves },
   async run({ params, inputs, outputs, scratch, seed, signal, progress, log, metric }) {
     await startEngine(log);
     const recorder = new CurveRecorder(params.label, scratch, metric);
     const context = { seed, signal, scratch, progress, recorder };
-    const read = (folder: string) => readTrajectories(join(folder, files.trajectories));
-    const folders = { policy: inputs.policy.path, value: inputs.value?.path };
-    const balanced = await read(inputs.balanced.path);
-    const result = params.method === "dpo" || params.method === "kto"
-      ? await preference(params, folders, balanced, context, outputs)
-      : await bellman(params, folders, balanced, await read(inputs.all.path), context, outputs);
+    const model = await loadLanguageModel(inputs.policy.path);
+    // Loaded where it is needed: DPO and KTO do without it until the end.
+    const critic = () => valueModelOf(model, inputs.value?.path);
+    const balanced = await readSolutions(inputs.balanced.path, model);
+    let result;
     if (params.method === "dpo" || params.method === "kto") {
       log(`${params.method} trains no value model: the output 'value' is the one it began with`);
+      result = await preference(params, { model, critic, balanced }, context, outputs);
+    } else {
+      const all = inputs.all === undefined ? balanced : await readSolutions(inputs.all.path, model);
+      result = await bellman(params, { model, critic, balanced, all }, context, outputs);
     }
     await recorder.write(outputs.curves.path);
     return result;
   },
 });
 
-interface Folders {
-  policy: string;
-  value: string | undefined;
+/** V's peak rate: as given, else the paper's for a critic of that kind. */
+export function valueRate(
+  { valueLearningRate, critic }: Pick<Params, "valueLearningRate" | "critic">,
+): number {
+  return valueLearningRate ?? (critic === "lora" ? 1e-4 : 5e-6);
+}
+
+/** What a training is given. */
+interface Given {
+  model: LanguageModel;
+  critic: () => Promise<LanguageModel>;
+  balanced: Trajectory[];
 }
 
 interface Outputs {
@@ -123,19 +133,18 @@ interface Outputs {
 /** OREO and DQO. */
 async function bellman(
   params: Params,
-  folders: Folders,
-  balanced: Trajectory[],
-  all: Trajectory[],
+  { model, balanced, all, ...given }: Given & { all: Trajectory[] },
   context: TrainingContext,
   outputs: Outputs,
 ) {
-  const model = await loadLanguageModel(folders.policy);
-  const critic = await valueModelOf(model, folders.value);
+  const critic = await given.critic();
   const policy = trainablePolicy(params, model, context.seed);
   const value = trainableValue(params, critic, context.seed);
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
   const kept = new Set(split.heldOut?.items.map(({ query }) => query));
-  const { valueFirst, method } = params;
+  const { method } = params;
+  const valueLearningRate = valueRate(params);
+  const { learningRate = valueLearningRate, ...alone } = params.valueFirst;
   const size = sizeOf(model.params);
   // Policy and value model both ways, and the reference forward.
   const passes = size * (1 + 1 / 3) +
@@ -168,11 +177,11 @@ async function bellman(
     clipLogRatios: params.clipLogRatios,
     importanceSampling: params.importanceSampling,
     policyLearningRate: params.policyLearningRate,
-    valueLearningRate: params.valueLearningRate,
-    ...(valueFirst.epochs === 0 ? {} : { valueFirst }),
+    valueLearningRate,
+    ...(alone.epochs === 0 ? {} : { valueFirst: { ...alone, learningRate } }),
   });
-  await saveModel(outputs.policy.path, { ...model, params: policy.whole(result.policy) });
-  await saveModel(outputs.value.path, { ...critic, params: value.whole(result.value) });
+  await saveTrained(outputs.policy.path, model, policy, result.policy);
+  await saveTrained(outputs.value.path, critic, value, result.value);
   const { metrics, valueMetrics, steps, best } = result;
   return {
     steps,
@@ -187,12 +196,10 @@ async function bellman(
 /** DPO and KTO. */
 async function preference(
   params: Params,
-  folders: Folders,
-  balanced: Trajectory[],
+  { model, critic, balanced }: Given,
   context: TrainingContext,
   outputs: Outputs,
 ) {
-  const model = await loadLanguageModel(folders.policy);
   const policy = trainablePolicy(params, model, context.seed);
   const { learningRate, ...chosen } = params.preference;
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
@@ -205,8 +212,8 @@ async function preference(
     ...(learningRate === undefined ? {} : { learningRate }),
     base: policy.base,
   });
-  await saveModel(outputs.policy.path, { ...model, params: policy.whole(trained) });
-  await saveModel(outputs.value.path, await valueModelOf(model, folders.value));
+  await saveTrained(outputs.policy.path, model, policy, trained);
+  await saveModel(outputs.value.path, await critic());
   return {
     steps,
     loss: metrics.loss!,

@@ -2,77 +2,59 @@
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { charTokenizer, loadModel, saveModel, VALUE_HEAD } from "../lm/mod.ts";
-import { type Trajectory, writeTrajectories } from "../rl/mod.ts";
-import { files } from "./artifacts.ts";
+import { loadLora, loadModel, saveModel, VALUE_HEAD, withLora } from "../lm/mod.ts";
 import { startEngine } from "./engine.ts";
-import { modelFields, newModel } from "./new_model.ts";
-import { train } from "./train.ts";
+import { rejectionSampling, sft } from "./supervised.ts";
+import { logitsOf, runStage, tinyModel, writeSolutions } from "./test_support.ts";
+import { train, valueRate } from "./train.ts";
 
 await startEngine(() => {});
 
-const shape = { hidden: 16, layers: 1, heads: 2, keyValueHeads: 1, feedForward: 24, maxLength: 32 };
+Deno.test("the defaults are the paper's: batch, rates, levels, the critic by LoRA", () => {
+  const given = train.params.parse({});
+  assert.equal(given.batchSize, 128);
+  assert.deepEqual([given.method, given.level, given.beta], ["oreo", "token", 0.03]);
+  assert.equal(given.policyLearningRate, 5e-6);
+  assert.equal(valueRate(given), 5e-6);
+  assert.equal(valueRate({ ...given, critic: "lora" }), 1e-4);
+  assert.equal(valueRate({ ...given, critic: "lora", valueLearningRate: 3e-5 }), 3e-5);
+  assert.deepEqual([given.criticLora.rank, given.criticLora.alpha], [64, 64]);
+  assert.equal(given.preference.beta, 0.1);
+  assert.equal(sft.params.parse({ task: "gsm8k" }).learningRate, 2e-5);
+  assert.equal(rejectionSampling.params.parse({}).learningRate, 5e-6);
+});
 
 Deno.test("every method and kind of critic ends with whole models that other stages can load", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const model = newModel(modelFields.shape.parse(shape), charTokenizer("0123456789+= "), 1);
+    const model = tinyModel();
     await saveModel(join(folder, "policy"), model);
-    const trajectories = Array.from({ length: 12 }, (_, i): Trajectory => ({
-      version: 1,
-      query: `q${i % 4}`,
-      prompt: "1+1=",
-      promptIds: model.tokenizer.encode(`${i % 4}+1=`),
-      responseIds: [...model.tokenizer.encode(`${i}`), model.tokenizer.eosId],
-      stepEnds: [0],
-      reward: i < 4 ? 1 : 0,
-      source: "test",
-    }));
     const data = join(folder, "data");
-    await Deno.mkdir(data);
-    await writeTrajectories(join(data, files.trajectories), trajectories);
+    await writeSolutions(data, model);
     const lora = { rank: 2, alpha: 2 };
     const cases = {
       dpo: { method: "dpo" },
-      kto: { method: "kto", lora },
+      kto: { method: "kto", lora, packing: true },
       dqo: { method: "dqo", heldOut: { share: 0.25, every: 1 } },
-      adapters: { lora, critic: "lora", criticLora: lora, rematerialise: true },
+      adapters: { lora, critic: "lora", criticLora: lora, rematerialise: true, packing: true },
       head: { critic: "head", computeType: "bfloat16", microBatch: 3, policyFreeze: 0.5 },
     };
     for (const [name, given] of Object.entries(cases)) {
       const at = (part: string) => join(folder, name, part);
-      for (const part of ["policy", "value", "curves", "scratch"]) {
-        await Deno.mkdir(at(part), { recursive: true });
-      }
       Deno.env.set("OREO_TENSORBOARD", at("events"));
-      const result = await train.run(
-        {
-          params: train.params.parse({
-            label: name,
-            epochs: 3,
-            batchSize: 6,
-            policyLearningRate: 1e-2,
-            preference: { learningRate: 1e-2 },
-            ...given,
-          }),
-          inputs: {
-            policy: { path: join(folder, "policy"), id: "p" },
-            balanced: { path: data, id: "b" },
-            all: { path: data, id: "a" },
-          },
-          outputs: {
-            policy: { path: at("policy") },
-            value: { path: at("value") },
-            curves: { path: at("curves") },
-          },
-          scratch: at("scratch"),
-          seed: 0,
-          signal: new AbortController().signal,
-          progress: () => {},
-          log: () => {},
-          metric: () => {},
-        } as unknown as Parameters<typeof train.run>[0],
-      );
+      const result = await runStage(train, {
+        params: {
+          label: name,
+          epochs: 3,
+          batchSize: 6,
+          policyLearningRate: 1e-2,
+          valueLearningRate: 1e-2,
+          preference: { learningRate: 1e-2 },
+          ...given,
+        },
+        inputs: { policy: join(folder, "policy"), balanced: data, all: data },
+        folder: join(folder, name),
+      });
       assert.ok((result as { steps: number }).steps > 0, name);
       const [policy, value] = [await loadModel(at("policy")), await loadModel(at("value"))];
       assert.deepEqual(Object.keys(policy.params).sort(), Object.keys(model.params).sort());
@@ -83,6 +65,32 @@ Deno.test("every method and kind of critic ends with whole models that other sta
       if ("heldOut" in given) assert.ok("bestStep" in (result as object));
       else assert.notDeepEqual(after, before, `${name}: the policy moved`);
       assert.equal((await readdir(join(at("events"), name))).length, 1, name);
+      const adapted = [
+        ..."lora" in given ? [{ part: "policy", merged: policy }] : [],
+        ..."criticLora" in given ? [{ part: "value", merged: value }] : [],
+      ];
+      for (const { part, merged } of adapted) {
+        const adapter = join(at(part), "adapter");
+        assert.deepEqual(
+          (await readdir(adapter)).sort(),
+          ["adapter_config.json", "adapter_model.safetensors"],
+        );
+        const own = await loadLora(adapter, model.config);
+        const beside = { ...model.params, ...own.params };
+        const [base, apart, together] = await Promise.all([
+          logitsOf(model.config, model.params),
+          logitsOf(withLora(model.config, own), beside),
+          logitsOf(merged.config, merged.params),
+        ]);
+        const furthest = (from: ArrayLike<number>) =>
+          Math.max(...Array.from(from).map((x, i) => Math.abs(x - together[i]!)));
+        assert.ok(furthest(base) > 1e-3, `${name}: the adapter of ${part} does something`);
+        assert.ok(furthest(apart) < 1e-5, `${name}: base and adapter are not the ${part}`);
+      }
+      const parts = adapted.map(({ part }) => part);
+      for (const part of ["policy", "value"].filter((part) => !parts.includes(part))) {
+        assert.ok(!(await readdir(at(part))).includes("adapter"), `${name}: ${part}`);
+      }
     }
   } finally {
     Deno.env.delete("OREO_TENSORBOARD");

@@ -2,11 +2,15 @@
  * Which of a model's parameters are trained: all of them, a LoRA adapter's beside them, or a value head
  * alone. What is not trained is shared, never copied, and a trained part comes back as a whole model.
  */
+import { join } from "node:path";
 import {
   initLora,
+  type Lora,
   mergeLora,
   type ModelConfig,
   type Params,
+  saveLora,
+  saveModel,
   VALUE_HEAD,
   withLora,
 } from "../lm/mod.ts";
@@ -20,6 +24,8 @@ export interface Trainable {
   base?: Params;
   /** The whole model with `trained` in place of `params`. */
   whole(trained: Params): Params;
+  /** What `trained` has of an adapter; absent where none is trained. */
+  adapter?(trained: Params): Lora;
 }
 
 interface LoraParams {
@@ -47,21 +53,38 @@ function adapter(
   const isBeside = ([name]: [string, unknown]) => besides.includes(name);
   const own = Object.fromEntries(Object.entries(params).filter(isBeside));
   const base = Object.fromEntries(Object.entries(params).filter((entry) => !isBeside(entry)));
+  const adapter = (trained: Params): Lora => ({
+    ...lora,
+    params: Object.fromEntries(Object.entries(trained).filter((entry) => !isBeside(entry))),
+  });
   return {
     config: withLora(config, lora),
     params: { ...lora.params, ...own },
     base,
-    whole: (trained) => {
-      const entries = Object.entries(trained);
-      return {
-        ...mergeLora(base, {
-          ...lora,
-          params: Object.fromEntries(entries.filter((entry) => !isBeside(entry))),
-        }),
-        ...Object.fromEntries(entries.filter(isBeside)),
-      };
-    },
+    whole: (trained) => ({
+      ...mergeLora(base, adapter(trained)),
+      ...Object.fromEntries(Object.entries(trained).filter(isBeside)),
+    }),
+    adapter,
   };
+}
+
+/** The folder of a checkpoint in which the adapter lies that was merged into it, as PEFT saves it. */
+const ADAPTER = "adapter";
+
+/**
+ * Writes the model with what was trained in place. Where that is an adapter, it is merged in, and kept
+ * beside in a folder of its own for the base that training began with.
+ */
+export async function saveTrained(
+  folder: string,
+  model: LanguageModel,
+  trainable: Trainable,
+  trained: Params,
+): Promise<void> {
+  await saveModel(folder, { ...model, params: trainable.whole(trained) });
+  const adapter = trainable.adapter?.(trained);
+  if (adapter !== undefined) await saveLora(join(folder, ADAPTER), adapter);
 }
 
 export function trainablePolicy(

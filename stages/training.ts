@@ -14,15 +14,27 @@ const TENSORBOARD = "OREO_TENSORBOARD";
 /** The device's peak in TFLOP/s, for the metric `mfu`. */
 const PEAK = "OREO_PEAK_TFLOPS";
 
+/** A LoRA adapter; the paper's critics' by default. */
+export const adapterFields = z.object({
+  rank: z.int().positive().default(64),
+  alpha: z.number().positive().default(64),
+  rankStabilised: z.boolean().default(false).describe("scale by alpha / sqrt(rank)"),
+  targets: z.array(z.string()).optional().describe("names of modules; all matrices of the layers"),
+});
+
 /** What every training takes. What is optional here is off, as in the paper. */
 export const trainingFields = {
-  epochs: z.number().positive().default(1),
+  epochs: z.number().positive().default(1).describe("passes over the data"),
+  steps: z.int().positive().optional().describe("updates, in place of epochs"),
   batchSize: z.int().positive().default(128),
-  /** Sequences per program run; all of a batch where left out. */
-  microBatch: z.int().positive().optional(),
+  microBatch: z.int().positive().optional()
+    .describe("sequences per program run; all of a batch where left out"),
   weightDecay: z.number().nonnegative().default(0),
-  /** Padded lengths that programs are compiled for. */
-  buckets: z.int().positive().default(2),
+  // The paper's, or the trainer's own, where left out.
+  warmupSteps: z.int().nonnegative().optional().describe("3 % of the steps where left out"),
+  maxGradNorm: z.number().positive().optional().describe("gradients are clipped to it; 1"),
+  maxLoss: z.number().positive().optional().describe("training stops above it; 10,000"),
+  buckets: z.int().positive().default(2).describe("padded lengths that programs are compiled for"),
   packing: z.boolean().optional()
     .describe("several sequences share a row; buckets then counts numbers of rows"),
   mixedLengths: z.boolean().optional()
@@ -32,15 +44,18 @@ export const trainingFields = {
     .describe("also a checkpoint where so many minutes have passed since the last"),
   checkpointsKept: z.int().positive().optional().describe("how many stay; 2"),
   computeType: z.enum(["float32", "bfloat16"]).optional()
-    .describe("what matrix products multiply in; parameters and moments stay float32"),
+    .describe("what matrix products multiply in, the paper's bfloat16 or, where left out, float32"),
   rematerialise: z.boolean().optional()
     .describe("compute each layer again in the backward pass: less memory, more time"),
+  lora: adapterFields.optional()
+    .describe("train the policy as a LoRA adapter, merged in at the end and kept beside"),
   heldOut: z.object({
     share: z.number().positive().max(0.5).default(0.05).describe("of the queries"),
     every: z.int().positive().default(50).describe("steps"),
   }).optional().describe("keep queries back, measure on them, return the models that did best"),
-  /** The name under which the report shows the curves. */
-  label: z.string(),
+  label: z.string().default("training").describe(
+    "the name under which the report shows the curves",
+  ),
 };
 
 export type TrainingFields = z.output<z.ZodObject<typeof trainingFields>>;
@@ -79,10 +94,15 @@ export function trainerOptions(
   const folder = Deno.env.get(TENSORBOARD);
   const events = folder ? new EventFile(join(folder, params.label)) : undefined;
   return {
-    epochs: params.epochs,
+    ...(params.steps === undefined ? { epochs: params.epochs } : { steps: params.steps }),
+    ...(params.warmupSteps === undefined ? {} : { warmupSteps: params.warmupSteps }),
+    ...(params.maxLoss === undefined ? {} : { maxLoss: params.maxLoss }),
     batchSize: params.batchSize,
     ...(params.microBatch === undefined ? {} : { microBatch: params.microBatch }),
-    adam: { weightDecay: params.weightDecay },
+    adam: {
+      weightDecay: params.weightDecay,
+      ...(params.maxGradNorm === undefined ? {} : { maxGradNorm: params.maxGradNorm }),
+    },
     buckets: params.buckets,
     ...(params.packing ? { packing: {} } : {}),
     ...(params.mixedLengths === true ? { window: 1 } : {}),

@@ -45,12 +45,15 @@ export type IterationDefaults = {
   [Name in keyof Sections]?: Defaults<z.input<Sections[Name]>>;
 };
 
-/** The stages' own settings, which are the paper's, with batches cut so that they fit most devices. */
+/** Batches cut so that they fit most devices, and packed, for solutions differ in length by far. */
+const training = { microBatch: 8, packing: true };
+
+/** The stages' own settings, which are the paper's. Neither cut nor packing changes a gradient. */
 export const fromCheckpoint = {
   chat: true,
-  sft: { microBatch: 8 },
-  train: { microBatch: 8 },
-  rejectionSampling: { microBatch: 8 },
+  sft: training,
+  train: training,
+  rejectionSampling: training,
 };
 
 /** The parameters of a workflow of OREO iterations. */
