@@ -134,8 +134,9 @@ export async function bundleSpecs(
     logLevel: "error",
     banner: {
       js: [
-        `import { createRequire } from "node:module";`,
-        `const require = createRequire(${JSON.stringify(import.meta.url)});`,
+        // Under a name of its own: a bundled file may import createRequire too.
+        `import { createRequire as bannerCreateRequire } from "node:module";`,
+        `const require = bannerCreateRequire(${JSON.stringify(import.meta.url)});`,
         `const __filename = import.meta.filename, __dirname = import.meta.dirname;`,
       ].join("\n"),
     },

@@ -103,10 +103,10 @@ export async function runSpecs(
   });
 
   const problems: string[] = [];
-  globalThis.addEventListener("unhandledrejection", (event) => {
+  const noteUnhandled = (event: PromiseRejectionEvent) => {
     event.preventDefault();
     problems.push(`unhandled: ${event.reason?.stack ?? event.reason}`);
-  });
+  };
   const specs: Spec[] = [];
   env.addReporter({
     specStarted: () => shared.kernels = new Set(),
@@ -139,7 +139,10 @@ export async function runSpecs(
   }
   const start = performance.now();
   const unmute = muteConsole();
+  // Only while the specs run: a bundle that does not load has to end the program.
+  globalThis.addEventListener("unhandledrejection", noteUnhandled);
   await env.execute();
+  globalThis.removeEventListener("unhandledrejection", noteUnhandled);
   unmute();
   return {
     specs,
