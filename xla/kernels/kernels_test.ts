@@ -60,6 +60,8 @@ const CASES: [string, Fn, number[][]][] = [
   ["acosh", (x) => tf.acosh(x!.abs().add(1.2)), [[7]]],
   ["clipByValue", (x) => tf.clipByValue(x!, -0.5, 0.5), [[3, 5]]],
   ["prelu", (x, a) => tf.prelu(x!, a!), [[3, 5], [5]]],
+  ["prelu with more slopes than x", (x, a) => tf.prelu(x!, a!), [[1], [5]]],
+  ["prelu with slopes of a higher rank", (x, a) => tf.prelu(x!, a!), [[1], [1, 1]]],
   ...([
     "add",
     "sub",

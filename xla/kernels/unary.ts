@@ -5,7 +5,7 @@
 import { tf } from "../tf.ts";
 import { type Builder, isFloat, type UnaryOp, type Value } from "../hlo/mod.ts";
 import { lower } from "./registry.ts";
-import { asFloat, broadcastTo, hloType, type X } from "./util.ts";
+import { align, asFloat, broadcastTo, hloType, type X } from "./util.ts";
 
 type Unary = (b: Builder, x: Value) => Value;
 
@@ -105,7 +105,11 @@ lower(
   (b, { x }: X, { alpha }: { alpha: number }) => leakyRelu(b, asFloat(b, x), alpha),
 );
 
-lower("Prelu", (b, { x, alpha }: { x: Value; alpha: Value }) => prelu(b, asFloat(b, x), alpha));
+// Either side may be the larger one: tfjs's own kernel broadcasts both.
+lower("Prelu", (b, { x, alpha }: { x: Value; alpha: Value }) => {
+  const [wide, slope] = align(b, asFloat(b, x), alpha);
+  return prelu(b, wide, slope);
+});
 
 /** dy where y >= 0, else dy (y + 1); y is elu's result. */
 lower("EluGrad", (b, { dy, y }: { dy: Value; y: Value }) => {
