@@ -61,7 +61,7 @@ export class BlobFolder {
   }
 
   async #put(path: string, sha256: string): Promise<void> {
-    await Deno.chmod(path, 0o444);
+    Deno.chmodSync(path, 0o444);
     // A file of the same name is replaced by the same bytes, which also mends a damaged one.
     const target = this.path(sha256);
     await withFolder(target, () => this.#disk.rename(path, target));

@@ -2,7 +2,8 @@
  * A lock between processes of one machine, on a file. The operating system lets go of it when its
  * holder dies, however it dies.
  */
-import { dirname } from "node:path";
+import { statSync } from "node:fs";
+import { withFolder } from "./files.ts";
 
 const POLL_MS = 50;
 
@@ -13,18 +14,16 @@ export interface FileLock {
 
 /** Waits for the lock at `path`. Rejects with the signal's reason when it aborts first. */
 export async function lockFile(path: string, signal?: AbortSignal): Promise<FileLock> {
-  await Deno.mkdir(dirname(path), { recursive: true });
   for (;;) {
     signal?.throwIfAborted();
-    const file = await Deno.open(path, { read: true, write: true, create: true });
-    if (!await file.tryLock(true)) {
+    const file = await withFolder(path, () => openLock(path));
+    if (!file.tryLockSync(true)) {
       file.close();
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       continue;
     }
     // The last holder may have removed the file between our opening and locking it.
-    const [held, named] = [await file.stat(), await Deno.stat(path).catch(() => undefined)];
-    if (named !== undefined && named.ino === held.ino) {
+    if (statSync(path, { throwIfNoEntry: false })?.ino === file.statSync().ino) {
       return {
         async release() {
           await Deno.remove(path).catch(() => {});
@@ -34,4 +33,9 @@ export async function lockFile(path: string, signal?: AbortSignal): Promise<File
     }
     file.close();
   }
+}
+
+// deno-lint-ignore require-await -- what it throws is to reject
+async function openLock(path: string): Promise<Deno.FsFile> {
+  return Deno.openSync(path, { read: true, write: true, create: true });
 }

@@ -227,9 +227,13 @@ class Runner {
   }
 
   async #cachedResult(node: GraphNode, work: Work): Promise<NodeResult | undefined> {
+    const { anyCode = false } = this.#run.options;
+    // Most often there is nothing to keep.
+    const known = await this.#store.record(work.key, anyCode ? undefined : work.code);
+    if (known === undefined) return undefined;
     // Once the journal has it, garbage collection keeps it.
     return await this.#store.whileKept(async () => {
-      const record = await findDone(work, this.#store, this.#run.options.anyCode ?? false);
+      const record = await findDone(work, this.#store, anyCode);
       if (record === undefined) return undefined;
       const { outputs: artifacts, values } = record;
       this.#cached++;

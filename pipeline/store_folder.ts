@@ -149,7 +149,7 @@ export class FolderStore implements Store {
 
   async whileKept<T>(body: () => Promise<T>): Promise<T> {
     using file = await this.#openLock();
-    await file.lock(false);
+    if (!file.tryLockSync(false)) await file.lock(false);
     return await body();
   }
 

@@ -39,9 +39,9 @@ export async function runStage(
     const outputs: Record<string, { path: string }> = {};
     for (const name of Object.keys(stage.outputs)) {
       outputs[name] = { path: join(job.work, "outputs", name) };
-      await Deno.mkdir(outputs[name].path, { recursive: true });
+      Deno.mkdirSync(outputs[name].path, { recursive: true });
     }
-    await Deno.mkdir(job.scratch, { recursive: true });
+    Deno.mkdirSync(job.scratch, { recursive: true });
     signal.throwIfAborted();
     const context: StageContext = {
       params,

@@ -5,10 +5,9 @@
  * when this process does, however that ends: it watches its standard input, and on Linux the kernel
  * kills it.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Executor, ExecutorSignals } from "../executor.ts";
-import { writeAtomically } from "../files.ts";
 import {
   linesOf,
   messageSchema,
@@ -41,7 +40,9 @@ export function processExecutor(options: ProcessOptions): Executor {
     name: "process",
     async run(job, _resources, report, signals) {
       const spec = join(job.work, "..", "job.json");
-      await writeAtomically(spec, JSON.stringify({ ...job, parent: Deno.pid }));
+      // Read by the child alone, and only once it is told to: need not survive a fall of the machine.
+      Deno.mkdirSync(dirname(spec), { recursive: true });
+      Deno.writeTextFileSync(spec, JSON.stringify({ ...job, parent: Deno.pid }));
       if (signals.cancel.aborted) return STOPPED;
       const waiting = idle.get(job.stage) ?? [];
       idle.set(job.stage, waiting);
