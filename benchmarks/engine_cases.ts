@@ -9,6 +9,7 @@ import {
   initParams,
   logits,
   logProbsOfNext,
+  logProbsOfTargets,
   type ModelConfig,
   parseConfig,
 } from "../lm/mod.ts";
@@ -143,17 +144,12 @@ export function attention(size: AttentionSize, forward: boolean, inner: number):
   return repeated(f, [one(), one(), one()], inner);
 }
 
-/** The mean negative log-probability of targets under logits, and its gradient. */
+/** The mean negative log-probability of targets under logits, as the trainers take it, and its gradient. */
 export function crossEntropy({ rows, columns }: Matrix, inner: number): Timed {
   const targets = Int32Array.from({ length: rows }, (_, i) => i % columns);
   const ids = tf.tensor1d(targets, "int32");
-  const loss = (x: tf.Tensor) => {
-    const oneHot = tf.cast(
-      tf.equal(tf.range(0, columns, 1, "int32"), tf.expandDims(ids, 1)),
-      "float32",
-    );
-    return tf.div(tf.neg(tf.sum(tf.mul(oneHot, tf.logSoftmax(x)))), rows) as tf.Scalar;
-  };
+  const loss = (x: tf.Tensor) =>
+    tf.neg(tf.mean(logProbsOfTargets(x as tf.Tensor2D, ids))) as tf.Scalar;
   const f = jit((x: tf.Tensor) => {
     const { value, grad } = tf.valueAndGrad(loss)(x);
     return [value, grad];

@@ -14,30 +14,64 @@ export function logitsOf(h: tf.Tensor, w: tf.Tensor): tf.Tensor2D {
   return asType(tf.matMul(asType(h, "bfloat16"), w, false, true), "float32") as tf.Tensor2D;
 }
 
-/** `log softmax(logits)[token]` of each row with the log-sum-exp that normalises it. */
-function gathered(logits: tf.Tensor2D, targets: tf.Tensor): { value: tf.Tensor; lse: tf.Tensor2D } {
-  const top = tf.max(logits, 1, true);
-  const lse = tf.add(tf.log(tf.sum(tf.exp(tf.sub(logits, top)), 1, true)), top) as tf.Tensor2D;
-  const chosen = tf.sum(tf.mul(oneHot(targets, logits.shape[1]), logits), 1);
-  return { value: tf.sub(chosen, tf.reshape(lse, [-1])), lse };
+/** `log softmax(logits)[token]` of each row, and what its gradient is made of. */
+interface Chosen {
+  /** [rows] */
+  readonly value: tf.Tensor;
+  /** exp(logits - the row's largest), [rows, vocabulary]. */
+  readonly exponentials: tf.Tensor2D;
+  /** Their sums, [rows, 1]. */
+  readonly sums: tf.Tensor2D;
 }
 
-/** [rows, vocabulary] by comparison, which fuses with what follows where a gather does not. */
+function chosenLogProbs(logits: tf.Tensor2D, targets: tf.Tensor): Chosen {
+  const top = tf.max(logits, 1, true);
+  const exponentials = tf.exp(tf.sub(logits, top)) as tf.Tensor2D;
+  const sums = tf.sum(exponentials, 1, true) as tf.Tensor2D;
+  const chosen = tf.gather(logits, tf.reshape(targets, [targets.size, 1]), 1, 1);
+  const value = tf.sub(chosen, tf.add(tf.log(sums), top));
+  return { value: tf.reshape(value, [targets.size]), exponentials, sums };
+}
+
+/** [rows, vocabulary] by comparison, which fuses with what follows. */
 function oneHot(targets: tf.Tensor, vocabSize: number): tf.Tensor2D {
   const column = tf.reshape(targets, [targets.size, 1]);
   const ids = tf.range(0, vocabSize, 1, "int32");
   return tf.cast(tf.equal(ids, column), "float32") as tf.Tensor2D;
 }
 
-/** d value / d logits times the rows' incoming gradient: (one-hot - softmax) * dy. */
+/**
+ * d value / d logits times the rows' incoming gradient: (one-hot - softmax) * dy. The exponentials are
+ * the forward pass's: taking them again costs more than all else here.
+ */
 function logitGradient(
-  logits: tf.Tensor2D,
-  lse: tf.Tensor2D,
+  { exponentials, sums }: Pick<Chosen, "exponentials" | "sums">,
   targets: tf.Tensor,
   dy: tf.Tensor,
 ): tf.Tensor2D {
-  const slope = tf.sub(oneHot(targets, logits.shape[1]), tf.exp(tf.sub(logits, lse)));
+  const softmax = tf.div(exponentials, sums);
+  const slope = tf.sub(oneHot(targets, exponentials.shape[1]), softmax);
   return tf.mul(slope, tf.reshape(dy, [dy.size, 1]));
+}
+
+/**
+ * log softmax(logits)[i, targets[i]]: logits float32 [rows, vocabulary], int32 targets [rows] -> float32
+ * [rows]. Differentiable in logits.
+ */
+export function logProbsOfTargets(logits: tf.Tensor2D, targets: tf.Tensor1D): tf.Tensor1D {
+  const run = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor2D, tf.GradSaveFunc];
+    const { value, exponentials, sums } = chosenLogProbs(x, targets);
+    save([exponentials, sums, targets]);
+    return {
+      value,
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const [exponentials, sums] = saved as [tf.Tensor2D, tf.Tensor2D];
+        return [logitGradient({ exponentials, sums }, saved[2]!, dy)];
+      },
+    };
+  });
+  return run(logits) as tf.Tensor1D;
 }
 
 /**
@@ -53,26 +87,8 @@ export function targetLogProbs(
   const rows = hidden.shape[0];
   const perChunk = Math.max(1, Math.floor(maxLogits / weight.shape[0]));
   return rows <= perChunk
-    ? whole(hidden, weight, targets)
+    ? logProbsOfTargets(logitsOf(hidden, weight), targets)
     : chunked(hidden, weight, targets, perChunk);
-}
-
-function whole(hidden: tf.Tensor2D, weight: tf.Tensor2D, targets: tf.Tensor1D): tf.Tensor1D {
-  const run = tf.customGrad((...inputs) => {
-    const [h, w, save] = inputs as unknown as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];
-    const logits = logitsOf(h, w);
-    const { value, lse } = gathered(logits, targets);
-    save([h, w, logits, lse, targets]);
-    return {
-      value,
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [h, w, logits, lse] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
-        const slope = logitGradient(logits, lse, saved[4]!, dy);
-        return [tf.matMul(slope, w), tf.matMul(slope, h, true, false)];
-      },
-    };
-  });
-  return run(hidden, weight) as tf.Tensor1D;
 }
 
 function chunked(
@@ -99,7 +115,7 @@ function chunked(
     const [, columns] = scan(
       (carry: tf.Tensor, i) => {
         const logits = logitsOf(part(states, i), w);
-        return [tf.clone(carry), gathered(logits, part(tokens, i)).value];
+        return [tf.clone(carry), chosenLogProbs(logits, part(tokens, i)).value];
       },
       tf.scalar(0) as tf.Tensor,
       chunks,
@@ -117,8 +133,8 @@ function chunked(
             const piece = part(states, i);
             const logits = logitsOf(piece, w);
             const target = part(tokens, i);
-            const { lse } = gathered(logits, target);
-            const slope = logitGradient(logits, lse, target, part(slopes, i));
+            const chosen = chosenLogProbs(logits, target);
+            const slope = logitGradient(chosen, target, part(slopes, i));
             return [tf.add(carry, tf.matMul(slope, piece, true, false)), tf.matMul(slope, w)];
           },
           tf.zerosLike(w) as tf.Tensor,

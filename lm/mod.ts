@@ -17,6 +17,7 @@ export {
   VALUE_HEAD,
   values,
 } from "./transformer.ts";
+export { logProbsOfTargets } from "./log_probs.ts";
 export { compareNext, type CompareOptions, type Comparison } from "./compare.ts";
 export {
   type GenerationDefaults,

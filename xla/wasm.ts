@@ -35,6 +35,8 @@ const WRONG: Record<string, Case> = {
   AvgPool: hasUnitWindow,
   Bincount: ({ x }) => x!.shape.length !== 1,
   Fill: (_, { dtype, value }) => dtype === "string" || typeof value === "string",
+  // It reads every batch but the first from the wrong place.
+  GatherV2: (_, { batchDims }) => Boolean(batchDims),
   MaxPool: hasUnitWindow,
   // It does not check its bounds.
   Slice: ({ x }, { begin, size }) => {

@@ -52,6 +52,11 @@ Deno.test("the gradient of a gather adds up the rows of repeated indices", () =>
     return grad(ramp(4, 3));
   }));
 
+Deno.test("a gather along a batch reads each row of indices in its own batch", () =>
+  agrees(() =>
+    tf.gather(ramp(3, 4, 2), tf.tensor2d([[1, 0], [3, 3], [2, 1]], undefined, "int32"), 1, 1)
+  ));
+
 Deno.test("segments outside the range are left out of a segment sum", () =>
   agrees(() => tf.unsortedSegmentSum(ramp(4, 2), tf.tensor1d([1, -1, 5, 1], "int32"), 2)));
 
