@@ -1,5 +1,6 @@
 /** The tasks that users run name their permissions, and those are enough. */
 import assert from "node:assert/strict";
+import { generateGame } from "../tasks/alfworld/mod.ts";
 import { root } from "../tools/repository.ts";
 
 const config = JSON.parse(await Deno.readTextFile(`${root}/deno.json`)) as {
@@ -20,8 +21,8 @@ async function runTask(task: string, args: string[], env: Record<string, string>
   return { code, output: text(stdout), errors: text(stderr) };
 }
 
-Deno.test("the tasks that use a model or look at the machine do not ask for all permissions", () => {
-  for (const task of ["doctor", "generate", "logprobs", "serve"]) {
+Deno.test("only tasks that drive runs and their processes ask for all permissions", () => {
+  for (const task of ["doctor", "generate", "grade", "logprobs", "play", "serve"]) {
     assert.doesNotMatch(config.tasks[task]!.command, /(^| )(-A|--allow-all)( |$)/, task);
   }
 });
@@ -38,6 +39,28 @@ Deno.test("doctor, store and a dry run work with their tasks' permissions", asyn
     const places = ["--store", folder, "--journal", `${folder}/journal.sqlite`];
     const plan = await runTask("pipeline", ["demo", "--dry-run", ...places]);
     assert.equal(plan.code, 0, plan.errors);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("grade and play work with their tasks' permissions", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const cases = `${folder}/cases.jsonl`;
+    await Deno.writeTextFile(
+      cases,
+      '{"id": 1, "gold": "1/2", "prediction": "so \\\\boxed{0.5}", "task": "math"}\n',
+    );
+    const grade = await runTask("grade", [cases]);
+    assert.equal(grade.code, 0, grade.errors);
+    assert.equal(JSON.parse(grade.output).correct, true);
+    const [game, commands] = [`${folder}/game.tw-pddl`, `${folder}/commands.txt`];
+    await Deno.writeTextFile(game, generateGame("permissions").text);
+    await Deno.writeTextFile(commands, "look\n");
+    const play = await runTask("play", [game, "--commands", commands]);
+    assert.equal(play.code, 0, play.errors);
+    assert.equal(play.output.trimEnd().split("\n").length, 2);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
