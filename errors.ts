@@ -42,11 +42,16 @@ export function nearest(name: string, candidates: Iterable<string>): string | un
   return best.candidate;
 }
 
+/** Of more known names only so many are told, the nearest one apart. */
+const MAX_NAMES = 30;
+
 /** `unknown workflow 'dmo': did you mean 'demo'? Known: demo, gsm8k` as a usage error. */
 export function unknownName(what: string, name: string, known: Iterable<string>): UserError {
   const candidates = [...known];
   const near = nearest(name, candidates);
   const hint = near === undefined ? "" : `did you mean '${near}'? `;
-  const list = candidates.length === 0 ? "there are none" : `Known: ${candidates.join(", ")}`;
+  const shown = candidates.slice(0, MAX_NAMES).join(", ");
+  const more = candidates.length > MAX_NAMES ? ` and ${candidates.length - MAX_NAMES} more` : "";
+  const list = candidates.length === 0 ? "there are none" : `Known: ${shown}${more}`;
   return new UserError(`unknown ${what} '${name}': ${hint}${list}`, { exitCode: 2 });
 }

@@ -139,6 +139,11 @@ async function graphRows(folder: string, count: number): Promise<Row[]> {
   const dvcAgain = await seconds(() =>
     command(join(bin, "dvc"), ["repro", "-q"], dvcFolder, quiet)
   );
+  const graph = buildGraph(fan(count), {}, 0);
+  const planned = await seconds(() => planGraph(graph, { store, journal }));
+  const dvcStatus = await seconds(() =>
+    command(join(bin, "dvc"), ["status", "-q"], dvcFolder, quiet)
+  );
   const split = ["--max-workers", String(PROCESSES), "--max-num-splits", String(count + 1)];
   const metaflow = await seconds(() =>
     command(join(bin, "python"), ["fan.py", "--quiet", "run", ...split], folder, {
@@ -155,6 +160,7 @@ async function graphRows(folder: string, count: number): Promise<Row[]> {
     row(`${count} stages, DVC`, dvc, first),
     row(`${count} stages, Metaflow`, metaflow, first),
     row(`${count} stages that are done, DVC`, dvcAgain, again),
+    row(`${count} stages that are done, planned, DVC status`, dvcStatus, planned),
   ];
 }
 

@@ -2,6 +2,7 @@
 import { nearest, unknownName, UserError } from "../errors.ts";
 import {
   cancelRunCommand,
+  diffRunsCommand,
   listRunsCommand,
   logsCommand,
   type Program,
@@ -72,12 +73,19 @@ export function pipelineCommand(program: Program) {
       .action((run, options) => showRunCommand(run, options)),
   );
   pipeline.addCommand(
-    command("logs", "print what a stage of a run said")
+    command("logs", "print what the stages of a run said")
       .argument("<run>")
-      .argument("<stage>")
+      .argument("[stage]", "default: all of them")
       .option("--follow", "go on as it says more, until it has ended")
       .option("--json", "events as JSON lines")
       .action((run, stage, options) => logsCommand(run, stage, options)),
+  );
+  pipeline.addCommand(
+    command("diff", "tell what the second of two runs changed: parameters, values, stages")
+      .argument("<run>")
+      .argument("<other>")
+      .option("--json", "as JSON")
+      .action((run, other, options) => diffRunsCommand(run, other, options)),
   );
   return pipeline;
 }

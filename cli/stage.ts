@@ -35,7 +35,10 @@ export function stageCommand(program: Program) {
     )
     .option("--seed <number>", "seed of everything random", wholeNumber, 0)
     .option("--dry-run", "say what would run and with which parameters, and do nothing")
-    .option("--spec <file>", "do the job in this file, as an executor's child or container")
+    .option(
+      "--spec <file>",
+      "do the job in this file, or on standard input (-), as an executor's child or container",
+    )
     .addHelpText("after", ({ command }) => {
       const asked = Object.hasOwn(program.stages, command.args[0] ?? "")
         ? program.stages[command.args[0]!]

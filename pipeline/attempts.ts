@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { EventBody } from "./events.ts";
-import { removeQuietly } from "./files.ts";
+import { removeSmall } from "./files.ts";
 import type { GraphNode } from "./graph.ts";
 import { hashOf } from "./hash.ts";
 import { lockFile } from "./lock.ts";
@@ -56,7 +56,7 @@ export class Attempts {
       try {
         const found = await cached();
         if (found !== undefined) return { result: found, ran: false };
-        return { result: await this.#attempts(node, work, scratch), ran: true };
+        return { result: await this.#attempts(node, work, scratch, release), ran: true };
       } finally {
         await lock.release();
       }
@@ -65,7 +65,13 @@ export class Attempts {
     }
   }
 
-  async #attempts(node: GraphNode, work: Work, scratch: string): Promise<NodeResult> {
+  /** @param release gives back the room on the machine, which keeping a result does not need */
+  async #attempts(
+    node: GraphNode,
+    work: Work,
+    scratch: string,
+    release: () => void,
+  ): Promise<NodeResult> {
     const { options, writer, stop, cancel, kill } = this.#run;
     const { maxAttempts = MAX_ATTEMPTS, backoff = (n) => FIRST_BACKOFF_MS * 2 ** (n - 1) } =
       options;
@@ -76,10 +82,11 @@ export class Attempts {
       this.#run.tell({ type: "stage.started", stage: node.id, attempt, key: work.key });
       const outcome = await this.#attempt(node, work, scratch, attempt);
       if (outcome.type === "done") {
+        release();
         const seconds = (performance.now() - began) / 1000;
         const { artifacts, values } = outcome;
         const result = await this.#keep(node, work, attempt, { artifacts, values, seconds });
-        await removeQuietly(scratch);
+        await removeSmall(scratch);
         return result;
       }
       if (cancel.signal.aborted || kill.signal.aborted) throw stop.signal.reason;
@@ -147,7 +154,7 @@ export class Attempts {
       code: work.code,
       inputs: work.inputs,
       store: store.location,
-      work: join(folder, "work"),
+      work: folder,
       scratch,
       ...(node.stage.sharesProcess ? { stay: true } : {}),
     };
@@ -180,7 +187,7 @@ export class Attempts {
       running.delete(node.id);
       ended();
       if (usage.gpuSeconds() > 0) this.#run.heartbeat();
-      await removeQuietly(folder);
+      await removeSmall(folder);
     }
   }
 }

@@ -3,8 +3,19 @@
  * what is complete and on disk. The whole of a folder store's content, and the cache of a remote one.
  */
 import { join } from "node:path";
-import { type Disk, type FileDigest, removeQuietly, withFolder } from "./files.ts";
+import { type Disk, type FileDigest, removeSmall, withFolder } from "./files.ts";
 import { temporaryName } from "./owner.ts";
+
+/** A file that has been read, on its way in. */
+export interface TakenFile {
+  readonly digest: FileDigest;
+  /** Resolves when the disk has it; only then may it be put. */
+  readonly onDisk: Promise<void>;
+  /** Gives it its name. */
+  put(): Promise<void>;
+  /** To be called in the end, whatever happened: nothing unfinished stays. */
+  drop(): Promise<void>;
+}
 
 export class BlobFolder {
   readonly #folder: string;
@@ -28,18 +39,33 @@ export class BlobFolder {
 
   /** Takes a file in: away from where it is (`consume`), or a copy of it. */
   async keep(path: string, consume: boolean): Promise<FileDigest> {
+    const taken = await this.take(path, consume);
+    try {
+      await taken.onDisk;
+      await taken.put();
+    } finally {
+      await taken.drop();
+    }
+    return taken.digest;
+  }
+
+  /** The first half of `keep`, for those who have other things to do while the disk writes. */
+  async take(path: string, consume: boolean): Promise<TakenFile> {
     if (consume) {
-      const digest = await this.#disk.digest(path, true);
-      await this.#put(path, digest.sha256);
-      return digest;
+      // The disk writes while the hash is computed.
+      const onDisk = this.#disk.sync(path);
+      onDisk.catch(() => {}); // whoever needs it awaits it
+      const digest = await this.#disk.digest(path);
+      return { digest, onDisk, put: () => this.#put(path, digest.sha256), drop: async () => {} };
     }
     const temporary = this.temporary();
+    const drop = () => removeSmall(temporary);
     try {
       const digest = await withFolder(temporary, () => this.#disk.copyNew(path, temporary));
-      await this.#put(temporary, digest.sha256);
-      return digest;
+      const put = () => this.#put(temporary, digest.sha256);
+      return { digest, onDisk: Promise.resolve(), put, drop };
     } catch (error) {
-      await removeQuietly(temporary);
+      await drop();
       throw error;
     }
   }

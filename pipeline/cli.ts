@@ -9,9 +9,10 @@ import type { Executor } from "./executor.ts";
 import { DEFAULT_STORE, findRun, type PlaceOptions, print, withJournal } from "./cli_place.ts";
 import { inlineExecutor } from "./executors/inline.ts";
 import { processExecutor } from "./executors/process.ts";
-import { type Graph, graphRecord, toMermaid, toText } from "./graph.ts";
+import { type Graph, graphRecord, longest, toMermaid, toText } from "./graph.ts";
 import { applyOverrides, describeParams, parseParams } from "./params.ts";
 import { paramsFromEnvironment, readParamsFile } from "./params_file.ts";
+import { LeaseLostError } from "./journal.ts";
 import { onlyNode } from "./only.ts";
 import { planGraph } from "./plan.ts";
 import type { RunResult } from "./run_options.ts";
@@ -192,7 +193,10 @@ async function drive(
   const store = openStore(options.store ?? DEFAULT_STORE);
   return await withJournal(options, {}, async (journal) => {
     const display = openDisplay(options.json ?? false);
-    const signals = catchSignals();
+    const signals = catchSignals(() =>
+      display.note("stages are asked to stop; a second Ctrl-C ends them at once")
+    );
+    let known: string | undefined;
     try {
       return await runGraph(graph, {
         store,
@@ -204,9 +208,14 @@ async function drive(
         anyCode: options.anyCode ?? false,
         cancel: signals.cancel,
         kill: signals.kill,
-        onEvent: (event, run) => display.onEvent(event, run),
+        onEvent: (event, run) => {
+          known = run;
+          display.onEvent(event, run);
+        },
         ...more,
       });
+    } catch (error) {
+      throw known === undefined ? error : withWayOn(error, known);
     } finally {
       signals.release();
       display.close();
@@ -233,7 +242,7 @@ function planText(
   plan: Awaited<ReturnType<typeof planGraph>>,
   only: string | undefined,
 ): string {
-  const width = Math.max(...plan.map((stage) => stage.id.length));
+  const width = longest(plan.map((stage) => stage.id));
   const words = { cached: "in the store", run: "to run", skip: "skipped", unknown: "to run" };
   const lines = plan.map((stage) => {
     const reasons = stage.reasons.length === 0 ? "" : `  ${stage.reasons.join("; ")}`;
@@ -272,13 +281,30 @@ function openDisplay(json: boolean): Display {
   return terminalDisplay({ write, size });
 }
 
-/** Ctrl-C and SIGTERM ask the run to end; the second time, it ends at once. */
-function catchSignals(): { cancel: AbortSignal; kill: AbortSignal; release: () => void } {
+/** An error that ended a run, with how to go on with the run. */
+function withWayOn(error: unknown, run: string): unknown {
+  if (!(error instanceof UserError) || error.cause instanceof LeaseLostError) return error;
+  const { message, exitCode } = error;
+  return new UserError(`${message}\ngo on with: pipeline resume ${run}`, {
+    exitCode,
+    cause: error,
+  });
+}
+
+/**
+ * Ctrl-C and SIGTERM ask the run to end; the second time, it ends at once.
+ *
+ * @param onFirst called at the first
+ */
+function catchSignals(
+  onFirst: () => void,
+): { cancel: AbortSignal; kill: AbortSignal; release: () => void } {
   const cancel = new AbortController();
   const kill = new AbortController();
   const onSignal = () => {
-    if (cancel.signal.aborted) kill.abort();
-    else cancel.abort();
+    if (cancel.signal.aborted) return kill.abort();
+    cancel.abort();
+    onFirst();
   };
   const names: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
   for (const name of names) Deno.addSignalListener(name, onSignal);

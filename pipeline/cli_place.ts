@@ -37,8 +37,16 @@ export async function findRun(journal: JournalReader, id: string): Promise<RunDe
   throw unknownName("run", id, known);
 }
 
-/** Writes all of a text to standard output. */
+/**
+ * Writes all of a text to standard output. Ends the program where whoever read that has enough of it,
+ * as `head` has.
+ */
 export async function print(text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+  try {
+    for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) Deno.exit(0);
+    throw error;
+  }
 }

@@ -1,8 +1,11 @@
 /** The commands about runs: list, show, logs, cancel. */
+import { z } from "zod";
 import { unknownName, UserError } from "../errors.ts";
 import { findRun, type PlaceOptions, print, withJournal } from "./cli_place.ts";
 import { duration } from "./display.ts";
-import type { Event } from "./events.ts";
+import type { Event, EventType } from "./events.ts";
+import { longest } from "./graph.ts";
+import { describeParams } from "./params.ts";
 import type { RunDetail, RunSummary } from "./journal.ts";
 import { thisOwner } from "./owner.ts";
 
@@ -14,7 +17,7 @@ export async function listRunsCommand(
     const runs = await journal.runs({ limit: options.limit ?? 50 });
     if (options.json) return await print(JSON.stringify(runs, null, 2) + "\n");
     if (runs.length === 0) return await print("no runs yet: start one with: pipeline WORKFLOW\n");
-    const width = Math.max(...runs.map((run) => run.id.length));
+    const width = longest(runs.map((run) => run.id));
     await print(runs.map((run) => `${run.id.padEnd(width)}  ${runText(run)}\n`).join(""));
   });
 }
@@ -34,40 +37,67 @@ export async function showRunCommand(
   });
 }
 
+/** The events that make lines of a log. */
+const LOGGED: readonly EventType[] = [
+  "stage.log",
+  "stage.started",
+  "stage.done",
+  "stage.cached",
+  "stage.failed",
+  "stage.skipped",
+];
+
 /**
- * `pipeline logs RUN STAGE`: what the stage said, attempt by attempt; with `follow`, as it says it,
- * until the stage or the run has ended.
+ * `pipeline logs RUN [STAGE]`: what the stage, or each of them, said, attempt by attempt; with `follow`,
+ * as it says it, until the stage or the run has ended.
  *
  * @throws UserError (wrong use) where there is no such run or stage
  */
 export async function logsCommand(
   id: string,
-  stage: string,
+  stage: string | undefined,
   options: PlaceOptions & { follow?: boolean | undefined; json?: boolean | undefined },
 ): Promise<void> {
   await withJournal(options, { readOnly: true }, async (journal) => {
     const run = await findRun(journal, id);
     const known = run.stages.map((one) => one.id);
-    if (!known.includes(stage)) throw unknownName(`stage of run ${id}`, stage, known);
+    if (stage !== undefined && !known.includes(stage)) {
+      throw unknownName(`stage of run ${id}`, stage, known);
+    }
+    let ended = false;
     const tell = async (event: Event) => {
+      if (!("stage" in event) || (stage !== undefined && event.stage !== stage)) return;
+      if (stage !== undefined) ended = ENDS_STAGE.has(event.type);
       const text = options.json ? JSON.stringify(event) : logText(event);
-      if (text !== undefined) await print(`${text}\n`);
+      if (text === undefined) return;
+      const from = stage === undefined && !options.json ? `${event.stage} | ` : "";
+      await print(text.split("\n").map((line) => `${from}${line}\n`).join(""));
+    };
+    const filter = {
+      ...(stage === undefined ? {} : { stage }),
+      ...(options.json ? {} : { types: LOGGED }),
     };
     let after = 0;
     for (;;) {
-      const events = await journal.events(id, { stage, afterSeq: after, limit: 1_000 });
+      const events = await journal.events(id, { ...filter, afterSeq: after, limit: 1_000 });
       for (const event of events) await tell(event);
       if (events.length === 0) break;
       after = events.at(-1)!.seq;
     }
-    if (!options.follow) return;
+    if (!options.follow || ended) return;
     for await (const event of journal.follow(id, after)) {
-      if (!("stage" in event) || event.stage !== stage) continue;
       await tell(event);
-      if (event.type === "stage.done" || event.type === "stage.skipped") return;
+      if (ended) return;
     }
   });
 }
+
+/** After these a stage says nothing more. */
+const ENDS_STAGE: ReadonlySet<EventType> = new Set([
+  "stage.done",
+  "stage.cached",
+  "stage.skipped",
+]);
 
 function logText(event: Event): string | undefined {
   const time = new Date(event.time).toISOString().slice(11, 19);
@@ -144,13 +174,15 @@ function runText(run: RunSummary): string {
 }
 
 function detailText(run: RunDetail): string {
-  const width = Math.max(...run.stages.map((stage) => stage.id.length));
+  const width = longest(run.stages.map((stage) => stage.id));
   const lines = [
     `run       ${run.id}`,
     `workflow  ${run.workflow}`,
     `state     ${runText(run)}`,
     `started   ${new Date(run.started).toISOString()}`,
     `results   ${run.out}`,
+    `seed      ${run.seed}`,
+    ...describeParams(z.unknown(), run.params).map((line) => `param     ${line}`),
     ...Object.entries(run.values ?? {}).map(([name, v]) =>
       `value     ${name} = ${JSON.stringify(v)}`
     ),

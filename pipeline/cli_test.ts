@@ -84,7 +84,8 @@ Deno.test("Ctrl-C ends a run cleanly, and it can be taken up again", async () =>
       if (/s0: done/.test(chunk)) child.kill("SIGINT");
     }
     assert.equal((await child.status).code, 1);
-    assert.match(log, /error: the run was cancelled/);
+    assert.match(log, /stages are asked to stop; a second Ctrl-C ends them at once/);
+    assert.match(log, /error: the run was cancelled\ngo on with: pipeline resume generated-/);
     const again = await pipeline("generated", options, folder);
     assert.equal(again.code, 0, again.err);
     assert.match(again.err, /goes on/);
@@ -117,9 +118,37 @@ Deno.test("runs are listed, shown, and their logs read", async () => {
     );
     const none = await command(["logs", id, "n", "{}"], folder);
     assert.match(none.err, /unknown stage of run .* 'n': did you mean 'm'\?/);
+    const all = await command(["logs", id, "{}"], folder);
+    assert.match(all.out, /^m \| .*-- attempt 1 started\n(m \| .*\n)*m \| .*-- done in/);
+    const followed = await command(["logs", id, "m", '{"follow":true}'], folder);
+    assert.equal(followed.out, logs.out);
     const ended = await command(["cancel", id, "{}"], folder);
     assert.equal(ended.code, 1);
     assert.match(ended.err, /has ended already: it is done/);
+  });
+});
+
+Deno.test("what two runs differ in is told: parameters, values and stages", async () => {
+  await inFolder(async (folder) => {
+    for (const set of [["how=no"], ["how=nothing", "times=2"]]) {
+      assert.equal((await pipeline("misbehaving", { set }, folder)).code, 0);
+    }
+    const runs: { id: string; params: unknown }[] = JSON.parse(
+      (await command(["runs", '{"json":true}'], folder)).out,
+    );
+    const [second, first] = runs.map((run) => run.id) as [string, string];
+    const shown = await command(["show", first, "{}"], folder);
+    assert.match(shown.out, /\nseed {6}0\nparam {5}how = "no"\nparam {5}times = 1\n/);
+    const told = await command(["diff", first, second, "{}"], folder);
+    assert.deepEqual(told.out.trimEnd().split(/ *\n/).map((line) => line.split(/ {2,}/)), [
+      ["parameter how", '"no" -> "nothing"'],
+      ["parameter times", "1 -> 2"],
+      ["stage m: how", '"no" -> "nothing"'],
+      ["stage m: times", "1 -> 2"],
+    ]);
+    const same = await command(["diff", first, first, "{}"], folder);
+    assert.equal(same.out, "they do not differ\n");
+    assert.equal((await command(["diff", first, "none", "{}"], folder)).code, 2);
   });
 });
 

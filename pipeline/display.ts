@@ -3,10 +3,13 @@
  * themselves for machines.
  */
 import { type Event, EVENT_VERSION, type EventBody, type Values } from "./events.ts";
+import { longest } from "./graph.ts";
 import { reduceStage, type StageRecord, stagesOf } from "./summary.ts";
 
 export interface Display {
   onEvent(event: EventBody, run: string): void;
+  /** Says something to the person who watches, a line. */
+  note(text: string): void;
   /** Leaves the screen as it should stay. */
   close(): void;
 }
@@ -63,6 +66,7 @@ class Progress {
 export function jsonDisplay(options: DisplayOptions): Display {
   return {
     onEvent: (event, run) => options.write(JSON.stringify({ run, ...event }) + "\n"),
+    note: () => {},
     close: () => {},
   };
 }
@@ -87,6 +91,7 @@ export function plainDisplay(options: DisplayOptions): Display {
       });
       if (line !== undefined) say(line);
     },
+    note: say,
     close: () => {},
   };
 }
@@ -179,6 +184,10 @@ export function terminalDisplay(options: TerminalOptions): Display {
       }
       changed = true;
     },
+    note(text) {
+      above.push(text);
+      changed = true;
+    },
     close() {
       stop();
       draw();
@@ -197,7 +206,7 @@ function viewLines(
   const finished = stages.filter((s) => ["done", "cached", "skipped"].includes(s.state)).length;
   const head = `${title}  ${finished}/${stages.length} stages  ${clock((now - began) / 1000)}`;
   const room = Math.max(1, height - 2);
-  const width = Math.max(0, ...stages.map((stage) => stage.id.length));
+  const width = longest(stages.map((stage) => stage.id));
   const line = (stage: StageRecord) => viewLine(stage, progress, now, width);
   if (stages.length <= room) return [head, ...stages.map(line)];
   const active = stages.filter((stage) => stage.state === "running" || stage.state === "failed");

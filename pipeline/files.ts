@@ -6,11 +6,11 @@
  * to another thread takes several times as long as doing it, and a trivial stage is little else.
  */
 import { createHash } from "node:crypto";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 
 const CHUNK_BYTES = 1 << 20;
-/** A file of no more is read at once, without another thread. */
+/** A file of no more is read and written at once, without another thread. */
 const SMALL_BYTES = 1 << 16;
 
 /** What the store asks of a disk. Replaceable, so that its failures can be tested. */
@@ -19,8 +19,10 @@ export interface Disk {
   writeNew(path: string, data: Uint8Array): Promise<void>;
   /** Copies a file to a new one, waits until the disk has it, and returns the copy's SHA-256 and size. */
   copyNew(from: string, to: string): Promise<FileDigest>;
-  /** The SHA-256 and size of a file; with `sync`, waits until the disk has it. */
-  digest(path: string, sync?: boolean): Promise<FileDigest>;
+  /** The SHA-256 and size of a file. */
+  digest(path: string): Promise<FileDigest>;
+  /** Waits until the disk has the file. */
+  sync(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** A second name for the same bytes; a copy where the file system cannot. */
   link(from: string, to: string): Promise<void>;
@@ -47,10 +49,14 @@ export const localDisk: Disk = {
     return digest;
   },
 
-  async digest(path, sync = false) {
+  async digest(path) {
     using file = Deno.openSync(path);
-    if (sync) await file.sync();
     return await readThrough(file);
+  },
+
+  async sync(path) {
+    using file = Deno.openSync(path);
+    await file.sync();
   },
 
   // deno-lint-ignore require-await -- what it throws is to reject
@@ -100,33 +106,37 @@ async function readThrough(
 }
 
 async function writeAll(file: Deno.FsFile, data: Uint8Array): Promise<void> {
+  const small = data.length <= SMALL_BYTES;
   for (let done = 0; done < data.length;) {
-    const count = await file.write(data.subarray(done));
+    const rest = data.subarray(done);
+    const count = small ? file.writeSync(rest) : await file.write(rest);
     if (count === 0) throw new Error("the disk took no more bytes");
     done += count;
   }
 }
 
-/** Puts `data` at `path` as a whole or not at all, whatever happens meanwhile. */
+/**
+ * Puts `text` at `path` as a whole or not at all, whatever happens meanwhile.
+ *
+ * @param temporary where it is written first: a name of its own on the same file system
+ * @param before what has to be done before it appears, once its bytes are on the disk
+ */
 export async function writeAtomically(
   path: string,
-  data: string | Uint8Array,
-  disk: Disk = localDisk,
-  temporary: string = temporaryBeside(path),
+  text: string,
+  disk: Disk,
+  temporary: string,
+  before: () => Promise<void> = async () => {},
 ): Promise<void> {
-  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  const bytes = new TextEncoder().encode(text);
   try {
     await withFolder(temporary, () => disk.writeNew(temporary, bytes));
+    await before();
     await withFolder(path, () => disk.rename(temporary, path));
   } catch (error) {
     await removeQuietly(temporary);
     throw explainDisk(error, `writing ${path}`);
   }
-}
-
-/** A name in the same folder that no other process uses. */
-function temporaryBeside(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID().slice(0, 8)}.tmp`);
 }
 
 /** Runs `write`, and once more after making the folder of `path` where it is missing. */
@@ -143,6 +153,30 @@ export async function withFolder<T>(path: string, write: () => Promise<T>): Prom
 /** Removes a file or folder if it is there; what cannot be removed stays. */
 export async function removeQuietly(path: string): Promise<void> {
   await Deno.remove(path, { recursive: true }).catch(() => {});
+}
+
+/**
+ * As `removeQuietly`, for what most often is a file, an empty folder or gone by now: that is done at
+ * once. What is in a folder may be large, and is left to another thread.
+ */
+export async function removeSmall(path: string): Promise<void> {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) await removeQuietly(path);
+  }
+}
+
+/**
+ * As `removeQuietly`, and at once: for a folder that holds little but further names of files, as that
+ * of a stage whose inputs are links and whose outputs have moved.
+ */
+export function removeNames(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch {
+    // It stays.
+  }
 }
 
 /** A full or read-only disk as an error a person can act on; any other error as it is. */

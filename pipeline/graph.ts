@@ -125,7 +125,7 @@ export function toMermaid(graph: Graph): string {
 
 /** The graph as text: a line for each stage, with where each of its inputs comes from. */
 export function toText(graph: Graph): string {
-  const width = Math.max(...graph.nodes.map((node) => node.id.length));
+  const width = longest(graph.nodes.map((node) => node.id));
   return graph.nodes.map((node) => {
     const inputs = [...node.inputs].map(([name, ref]) => {
       if (!Array.isArray(ref)) return `${name} <- ${refText(ref as InputRef)}`;
@@ -142,4 +142,9 @@ export function toText(graph: Graph): string {
 
 function refText(ref: InputRef): string {
   return `${ref.node}.${ref.output}`;
+}
+
+/** The length of the longest text; of any number of them. */
+export function longest(texts: readonly string[]): number {
+  return texts.reduce((most, text) => Math.max(most, text.length), 0);
 }

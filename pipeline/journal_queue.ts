@@ -2,6 +2,7 @@
  * The single writer of a run, wherever the journal is: numbers the events, keeps what they add up to,
  * and writes them in the background, those that come while a write is under way together in the next.
  */
+import { setImmediate } from "node:timers";
 import { endsRun, type Event, EVENT_VERSION, type EventBody } from "./events.ts";
 import type { Lease, RunWriter } from "./journal.ts";
 import {
@@ -16,6 +17,9 @@ import {
 /** A journal that is out of reach is tried again for about half a minute before a run gives up. */
 const RETRY_PAUSES_MS = [100, 200, 500, 1_000, 2_000, 4_000, 8_000, 16_000];
 
+/** Events that nobody waits for are written so soon. */
+const GATHER_MS = 25;
+
 export abstract class QueuedWriter implements RunWriter {
   readonly run: string;
   readonly fence: number;
@@ -27,7 +31,13 @@ export abstract class QueuedWriter implements RunWriter {
   #record: RunRecord | undefined;
   #queue: Event[] = [];
   #seq: number;
-  #flushing: Promise<void> | undefined;
+  #leaseWanted = false;
+  /** Set while events wait for nobody. */
+  #delay: ReturnType<typeof setTimeout> | undefined;
+  /** The round of writing that goes on, or the last one; never rejects. */
+  #round: Promise<void> = Promise.resolve();
+  /** The round after it, which has not begun. */
+  #nextRound: Promise<void> | undefined;
 
   constructor(lease: Lease) {
     this.run = lease.run;
@@ -39,7 +49,7 @@ export abstract class QueuedWriter implements RunWriter {
     for (const stage of lease.stages) this.stages.set(stage.id, stage);
   }
 
-  /** Writes events and whatever follows from them; doing it twice is as doing it once. */
+  /** Renews the lease and writes events and what follows from them; twice is as good as once. */
   protected abstract write(events: readonly Event[], changed: ReadonlySet<string>): Promise<void>;
   /** Renews the lease. */
   protected abstract hold(): Promise<void>;
@@ -63,7 +73,7 @@ export abstract class QueuedWriter implements RunWriter {
   append(body: EventBody): void {
     const envelope = { v: EVENT_VERSION, run: this.run, seq: ++this.#seq, time: Date.now() };
     this.#queue.push({ ...body, ...envelope });
-    this.#schedule();
+    this.#scheduleSoon();
   }
 
   /**
@@ -76,22 +86,21 @@ export abstract class QueuedWriter implements RunWriter {
     if (fresh.some((event, i) => event.seq !== this.#seq + 1 + i)) return false;
     this.#queue.push(...fresh);
     this.#seq += fresh.length;
-    this.#schedule();
+    this.#scheduleSoon();
     return true;
   }
 
   async flush(): Promise<void> {
-    while (this.#flushing !== undefined || this.#queue.length > 0) {
-      this.lost.throwIfAborted();
-      this.#schedule();
-      await this.#flushing;
-    }
+    // What is appended from here on is not waited for: others may never stop.
+    await (this.#queue.length > 0 ? this.#schedule() : this.#round);
     this.lost.throwIfAborted();
   }
 
   async beat(): Promise<void> {
-    await this.flush();
-    await this.#guard(() => this.hold());
+    // Writing events renews the lease, too; of beats that come meanwhile one serves all.
+    this.#leaseWanted = true;
+    await this.#schedule();
+    this.lost.throwIfAborted();
   }
 
   async close(): Promise<void> {
@@ -106,22 +115,38 @@ export abstract class QueuedWriter implements RunWriter {
     this.#cancel.abort();
   }
 
-  #schedule(): void {
-    if (this.#flushing !== undefined || this.#queue.length === 0) return;
-    this.#flushing = Promise.resolve().then(() => this.#writeQueue())
-      .catch(() => {}) // `flush` throws what `#guard` has kept
-      .finally(() => {
-        this.#flushing = undefined;
-        if (!this.lost.aborted) this.#schedule();
-      });
+  /** For events that nobody waits for: a round costs the same for one of them as for a hundred. */
+  #scheduleSoon(): void {
+    this.#delay ??= setTimeout(() => this.#schedule(), GATHER_MS);
+  }
+
+  /** The end of a round of writing that takes all that is queued now. */
+  #schedule(): Promise<void> {
+    this.#nextRound ??= this.#round.then(async () => {
+      // Whatever else goes on by now may have something to say, too.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#round = this.#nextRound!;
+      this.#nextRound = undefined;
+      await this.#writeQueue();
+    });
+    return this.#nextRound;
   }
 
   async #writeQueue(): Promise<void> {
+    clearTimeout(this.#delay);
+    this.#delay = undefined;
     const events = this.#queue;
     this.#queue = [];
+    const leaseWanted = this.#leaseWanted;
+    this.#leaseWanted = false;
     const changed = new Set<string>();
     for (const event of events) this.#apply(event, changed);
-    await this.#guard(() => this.write(events, changed));
+    try {
+      if (events.length > 0) await this.#guard(() => this.write(events, changed));
+      else if (leaseWanted) await this.#guard(() => this.hold());
+    } catch {
+      // `lost` tells it to whoever waits.
+    }
   }
 
   async #guard(work: () => Promise<void>): Promise<void> {

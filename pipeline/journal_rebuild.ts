@@ -6,7 +6,7 @@ import { type Kysely, sql } from "kysely";
 import { type Event, type GraphRecord, upgradeEvent } from "./events.ts";
 import { applyToStages } from "./journal_queue.ts";
 import type { Tables } from "./journal_schema.ts";
-import { graphIn, writeSummary } from "./journal_writer.ts";
+import { graphIn, placesOf, writeSummary } from "./journal_writer.ts";
 import { reduceRun, type RunRecord, type StageRecord } from "./summary.ts";
 
 const EVENTS_AT_A_TIME = 10_000;
@@ -38,7 +38,9 @@ async function rebuildRun(tx: Kysely<Tables>, run: string): Promise<void> {
     graph = graphIn(events) ?? graph;
     after = rows.at(-1)!.seq;
   }
-  await writeSummary(tx, { record: record!, graph, stages, changed: new Set(stages.keys()) });
+  const places = placesOf(stages);
+  const changed = new Set(stages.keys());
+  await writeSummary(tx, { record: record!, graph, stages, places, changed });
 }
 
 /** An event from its row. */

@@ -2,7 +2,7 @@
  * The journal in an SQLite file. It is in WAL mode, so that readers in other processes never wait for
  * the writer nor the writer for them.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, type SqliteDatabase, SqliteDialect } from "kysely";
@@ -14,6 +14,9 @@ import { type DialectRules, JOURNAL_VERSION, migrate, type Tables } from "./jour
 
 /** How long a statement waits for another process's transaction. */
 const BUSY_TIMEOUT_MS = 30_000;
+
+/** With less, a disk is full: SQLite takes 32 KiB and more at a time. */
+const ROOM_BYTES = 1 << 18;
 
 const RULES: DialectRules = {
   // Every transaction takes the write lock at its start: see `adapt`.
@@ -45,7 +48,7 @@ async function openFile(path: string, readOnly: boolean): Promise<Kysely<Tables>
     version = versionOf(file);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const explained = explainDisk(cause, `opening the journal ${path}`);
+    const explained = explainFile(cause, `opening the journal ${path}`, path);
     if (explained instanceof UserError) throw explained;
     throw new UserError(`opening the journal ${path}: ${reason}`, { cause });
   }
@@ -76,6 +79,22 @@ function versionOf(file: DatabaseSync): number {
   return Number(file.prepare("pragma user_version").get()?.["user_version"] ?? 0);
 }
 
+/** SQLite calls it an I/O error where there is no room for the index that it shares in WAL mode. */
+function explainFile(error: unknown, doing: string, path: string): unknown {
+  if (!(error instanceof Error) || !/disk I\/O error/.test(error.message)) {
+    return explainDisk(error, doing);
+  }
+  let free = Infinity;
+  try {
+    const { bavail, bsize } = statfsSync(dirname(path));
+    free = bavail * bsize;
+  } catch {
+    // It says what it said.
+  }
+  const cause = free < ROOM_BYTES ? new Error("disk is full", { cause: error }) : error;
+  return explainDisk(cause, doing);
+}
+
 const nothingChanged = { changes: 0, lastInsertRowid: 0 };
 
 /** node:sqlite in the form that kysely's SQLite dialect drives; statements are kept prepared. */
@@ -84,7 +103,7 @@ function adapt(file: DatabaseSync, path: string): SqliteDatabase {
     try {
       return work();
     } catch (error) {
-      throw explainDisk(error, `writing the journal ${path}`);
+      throw explainFile(error, `writing the journal ${path}`, path);
     }
   };
   const prepared = new Map<string, StatementSync>();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { statfsSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type Event, eventSchema, type GraphRecord } from "./events.ts";
@@ -7,6 +8,7 @@ import { JOURNAL_VERSION } from "./journal_schema.ts";
 import { openJournal } from "./journal_open.ts";
 import { QueuedWriter } from "./journal_queue.ts";
 import { thisOwner } from "./owner.ts";
+import { withSmallDisk } from "./testing/small_disk.ts";
 
 const graph: GraphRecord = {
   nodes: [
@@ -289,6 +291,25 @@ Deno.test("a file that is no journal, or one of a later version, is refused by n
     file.exec("pragma user_version = 99");
     file.close();
     await assert.rejects(openJournal(later, { readOnly: true }).runs(), /has version 99/);
+  });
+});
+
+Deno.test("a full disk is told by that name, whatever SQLite calls it", async () => {
+  await withSmallDisk(1 << 20, async (disk) => {
+    const path = join(disk.folder, "journal.sqlite");
+    const writable = openJournal(path);
+    await writable.requestCancel("none");
+    await writable.close();
+    await disk.fill();
+    const journal = openJournal(path, { readOnly: true });
+    if (statfsSync(disk.folder).bavail === 0) {
+      await assert.rejects(journal.runs(), /journal .*: the disk is full\. Make room/);
+    } else assert.deepEqual(await journal.runs(), []);
+    await journal.close();
+    await disk.free();
+    const again = openJournal(path, { readOnly: true });
+    assert.deepEqual(await again.runs(), []);
+    await again.close();
   });
 });
 

@@ -11,6 +11,7 @@ const ROWS_PER_INSERT = 1_000;
 export class DatabaseWriter extends QueuedWriter {
   readonly #db: Kysely<Tables>;
   readonly #dialect: DialectRules;
+  #places: ReadonlyMap<string, number> | undefined;
 
   constructor(db: Kysely<Tables>, dialect: DialectRules, lease: Lease) {
     super(lease);
@@ -48,12 +49,10 @@ export class DatabaseWriter extends QueuedWriter {
         await tx.insertInto("events").values(events.slice(i, i + ROWS_PER_INSERT).map(rowOf))
           .onConflict((conflict) => conflict.columns(["run", "seq"]).doNothing()).execute();
       }
-      await writeSummary(tx, {
-        record: this.record!,
-        graph: graphIn(events),
-        stages: this.stages,
-        changed,
-      });
+      const graph = graphIn(events);
+      if (graph !== undefined) this.#places = undefined;
+      const places = this.#places ??= placesOf(this.stages);
+      await writeSummary(tx, { record: this.record!, graph, stages: this.stages, places, changed });
     });
   }
 }
@@ -96,13 +95,19 @@ export interface Summary {
   readonly record: RunRecord;
   /** Where the graph is new, everything of the run is written anew. */
   readonly graph: GraphRecord | undefined;
-  /** In the order of the graph. */
   readonly stages: ReadonlyMap<string, StageRecord>;
+  /** Where each stage is in the order of the graph. */
+  readonly places: ReadonlyMap<string, number>;
   readonly changed: ReadonlySet<string>;
 }
 
+/** The places of stages that are in the order of the graph. */
+export function placesOf(stages: ReadonlyMap<string, StageRecord>): ReadonlyMap<string, number> {
+  return new Map([...stages.keys()].map((id, place) => [id, place]));
+}
+
 export async function writeSummary(tx: Kysely<Tables>, summary: Summary): Promise<void> {
-  const { record, graph, stages, changed } = summary;
+  const { record, graph, stages, places, changed } = summary;
   if (graph !== undefined) {
     const row = {
       run: record.id,
@@ -118,13 +123,11 @@ export async function writeSummary(tx: Kysely<Tables>, summary: Summary): Promis
     await tx.updateTable("runs").set({ record: JSON.stringify(record) })
       .where("run", "=", record.id).execute();
   }
-  if (changed.size === 0) return;
-  const rows: Tables["stages"][] = [];
-  let place = 0;
-  for (const stage of stages.values()) {
-    const row = { run: record.id, stage: stage.id, place: place++, state: stage.state };
-    if (changed.has(stage.id)) rows.push({ ...row, record: JSON.stringify(stage) });
-  }
+  const rows = [...changed].map((id) => {
+    const stage = stages.get(id)!;
+    const row = { run: record.id, stage: id, place: places.get(id)!, state: stage.state };
+    return { ...row, record: JSON.stringify(stage) };
+  });
   for (let i = 0; i < rows.length; i += ROWS_PER_INSERT) {
     await tx.insertInto("stages").values(rows.slice(i, i + ROWS_PER_INSERT))
       .onConflict((conflict) =>

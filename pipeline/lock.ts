@@ -2,8 +2,7 @@
  * A lock between processes of one machine, on a file. The operating system lets go of it when its
  * holder dies, however it dies.
  */
-import { statSync } from "node:fs";
-import { withFolder } from "./files.ts";
+import { removeSmall, withFolder } from "./files.ts";
 
 const POLL_MS = 50;
 
@@ -16,17 +15,17 @@ export interface FileLock {
 export async function lockFile(path: string, signal?: AbortSignal): Promise<FileLock> {
   for (;;) {
     signal?.throwIfAborted();
-    const file = await withFolder(path, () => openLock(path));
+    const file = await withFolder(path, () => openLockFile(path));
     if (!file.tryLockSync(true)) {
       file.close();
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       continue;
     }
     // The last holder may have removed the file between our opening and locking it.
-    if (statSync(path, { throwIfNoEntry: false })?.ino === file.statSync().ino) {
+    if (inodeOf(path) === file.statSync().ino) {
       return {
         async release() {
-          await Deno.remove(path).catch(() => {});
+          await removeSmall(path);
           file.close();
         },
       };
@@ -35,7 +34,16 @@ export async function lockFile(path: string, signal?: AbortSignal): Promise<File
   }
 }
 
+/** Opens a file to be locked; makes it where it is missing. */
 // deno-lint-ignore require-await -- what it throws is to reject
-async function openLock(path: string): Promise<Deno.FsFile> {
+export async function openLockFile(path: string): Promise<Deno.FsFile> {
   return Deno.openSync(path, { read: true, write: true, create: true });
+}
+
+function inodeOf(path: string): number | null | undefined {
+  try {
+    return Deno.statSync(path).ino;
+  } catch {
+    return undefined;
+  }
 }

@@ -51,6 +51,7 @@ export {
   rebuildCommand,
   showRunCommand,
 } from "./cli_runs.ts";
+export { diffRunsCommand } from "./cli_diff.ts";
 export type { PlaceOptions } from "./cli_place.ts";
 export {
   collectGarbageCommand,

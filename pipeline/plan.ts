@@ -8,6 +8,7 @@ import type { Json, Values } from "./events.ts";
 import { type Graph, type GraphNode, type InputRef, waitsFor } from "./graph.ts";
 import { canonicalJson, hashOf } from "./hash.ts";
 import { importId } from "./import.ts";
+import { changedPaths } from "./json_diff.ts";
 import type { JournalReader } from "./journal.ts";
 import { kindOf } from "./stage.ts";
 import { isWhole, type Store, type WorkRecord } from "./store.ts";
@@ -239,21 +240,4 @@ function differences(work: Work, record: WorkRecord, node: GraphNode): string[] 
   if (record.code !== work.code) found.push("its code changed");
   if (found.length === 0) found.push("its earlier result is missing or damaged");
   return found;
-}
-
-function changedPaths(
-  before: Json | undefined,
-  now: Json | undefined,
-  path = "",
-): { path: string; before: string; now: string }[] {
-  const isObject = (value: unknown): value is Record<string, Json> =>
-    typeof value === "object" && value !== null && !Array.isArray(value);
-  if (isObject(before) && isObject(now)) {
-    return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap((name) =>
-      changedPaths(before[name], now[name], path === "" ? name : `${path}.${name}`)
-    );
-  }
-  if (canonicalJson(before) === canonicalJson(now)) return [];
-  const text = (value: Json | undefined) => value === undefined ? "unset" : JSON.stringify(value);
-  return [{ path, before: text(before), now: text(now) }];
 }

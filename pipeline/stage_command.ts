@@ -16,8 +16,8 @@ const SIGKILL = 9;
 
 /**
  * Does the job described in the file `spec` and ends the process: with code 0 when it is done, 1 when
- * it failed. Where the job says so, waits for further jobs of the stage on standard input, a file name
- * a line, until that ends.
+ * it failed. `-` stands for standard input, on which a runner of this machine sends jobs of the stage, a
+ * JSON line each, until it ends.
  *
  * @param open opens the job's store
  * @throws UserError where the stage is unknown, or the file is missing or not a job of this stage
@@ -29,17 +29,14 @@ export async function stageCommand(
   open: (location: string) => Store = openStore,
 ): Promise<never> {
   await findStage(name, stages);
-  let job = await readJob(name, spec);
   let stop = new AbortController();
-  const further: string[] = [];
-  let wake = () => {};
-  if (job.parent !== undefined) {
-    endWith(job.parent, (line) => {
+  const jobs = new JobQueue();
+  if (spec === "-") {
+    listen((line) => {
       if (line === "cancel") stop.abort(new Error("stopped"));
-      else further.push(line);
-      wake();
+      else jobs.add(line);
     });
-  }
+  } else jobs.add(await readSpec(name, spec));
   // A terminal sends Ctrl-C to this process too; the runner decides what it means.
   Deno.addSignalListener("SIGINT", () => {});
   Deno.addSignalListener("SIGTERM", () => stop.abort(new Error("stopped")));
@@ -50,17 +47,33 @@ export async function stageCommand(
     for (let done = 0; done < bytes.length;) done += stdout.writeSync(bytes.subarray(done));
   };
   captureConsole(send);
-  for (;;) {
+  for (let first = true;; first = false) {
+    const job = parseJob(name, spec, await jobs.next());
+    if (first && job.parent !== undefined) endWith(job.parent);
     // An attempt that was given up may still be dying: wait until it is gone from the scratch folder.
     const lock = await lockFile(`${job.scratch}.attempt`);
     const outcome = await runStage(job, stages, open(job.store), send, stop.signal);
     await lock.release();
     send(outcome);
     if (outcome.type !== "done") Deno.exit(1);
-    if (!job.stay) Deno.exit(0);
-    while (further.length === 0) await new Promise<void>((resolve) => wake = resolve);
-    job = await readJob(name, further.shift()!);
+    if (!job.stay || spec !== "-") Deno.exit(0);
     stop = new AbortController();
+  }
+}
+
+/** Jobs that have come and wait to be done. */
+class JobQueue {
+  readonly #waiting: string[] = [];
+  #wake = () => {};
+
+  add(job: string): void {
+    this.#waiting.push(job);
+    this.#wake();
+  }
+
+  async next(): Promise<string> {
+    while (this.#waiting.length === 0) await new Promise<void>((resolve) => this.#wake = resolve);
+    return this.#waiting.shift()!;
   }
 }
 
@@ -79,42 +92,47 @@ function captureConsole(send: (message: StageMessage) => void): void {
   }
 }
 
-async function readJob(name: string, spec: string): Promise<StageJob> {
-  let text: string;
+async function readSpec(name: string, spec: string): Promise<string> {
   try {
-    text = await Deno.readTextFile(spec);
+    return await Deno.readTextFile(spec);
   } catch (cause) {
     throw new UserError(`reading the job of stage '${name}': no file ${spec}`, {
       exitCode: 2,
       cause,
     });
   }
+}
+
+function parseJob(name: string, spec: string, text: string): StageJob {
+  const from = spec === "-" ? "standard input" : spec;
   let job: StageJob;
   try {
     job = jobSchema.parse(JSON.parse(text));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new UserError(`reading the job of stage '${name}' from ${spec}: ${reason}`, {
+    throw new UserError(`reading the job of stage '${name}' from ${from}: ${reason}`, {
       exitCode: 2,
       cause,
     });
   }
   if (job.stage !== name) {
-    throw new UserError(`${spec} is a job of stage '${job.stage}', not of '${name}'`, {
+    throw new UserError(`${from} has a job of stage '${job.stage}', not of '${name}'`, {
       exitCode: 2,
     });
   }
   return job;
 }
 
-/** Ends this process when its parent ends; passes on the lines that the parent sends. */
-function endWith(parent: number, onLine: (line: string) => void): void {
+/** Passes on the lines of standard input; its end is the end of whoever sends them, and of this. */
+async function listen(onLine: (line: string) => void): Promise<never> {
+  for await (const line of linesOf(Deno.stdin.readable)) onLine(line);
+  Deno.exit(1);
+}
+
+/** Ends this process when its parent ends. */
+function endWith(parent: number): void {
   if (Deno.build.os === "linux") killedWithParent();
   if (process.ppid !== parent) Deno.exit(1);
-  (async () => {
-    for await (const line of linesOf(Deno.stdin.readable)) onLine(line);
-    Deno.exit(1);
-  })();
 }
 
 /**

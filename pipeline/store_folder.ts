@@ -12,7 +12,7 @@
  */
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { BlobFolder } from "./blobs.ts";
+import { BlobFolder, type TakenFile } from "./blobs.ts";
 import {
   type Disk,
   explainDisk,
@@ -40,6 +40,10 @@ import {
   type WorkRecord,
 } from "./store.ts";
 import { sweepWorkspace } from "./sweep.ts";
+import { openLockFile } from "./lock.ts";
+
+/** So many files of an artifact are written to the disk at a time. */
+const SYNCS_AT_A_TIME = 32;
 
 /** Opens the store in a folder; the folder is made with the first thing that is kept. */
 export class FolderStore implements Store {
@@ -61,26 +65,57 @@ export class FolderStore implements Store {
     sources: ReadonlyMap<string, string>,
     options: PublishOptions,
   ): Promise<string> {
-    const files: ArtifactFiles = {};
-    for (const [path, source] of sources) {
+    const taken: TakenFile[] = [];
+    try {
+      const files: ArtifactFiles = {};
+      for (const [path, source] of sources) {
+        try {
+          const file = await this.#blobs.take(source, options.consume);
+          taken.push(file);
+          files[path] = file.digest;
+          if (taken.length % SYNCS_AT_A_TIME === 0) {
+            await Promise.all(taken.slice(-SYNCS_AT_A_TIME).map((one) => one.onDisk));
+          }
+        } catch (error) {
+          throw explainDisk(error, `storing ${source} in ${this.location}`);
+        }
+      }
+      const { kind, version, lineage, values } = options;
+      const id = artifactId(kind, version, files);
+      const manifest: Manifest = { schema: STORE_SCHEMA, kind, version, files, lineage, values };
+      await this.#put(id, manifest, taken);
+      return id;
+    } finally {
+      for (const file of taken) await file.drop();
+    }
+  }
+
+  /** The disk is waited for once, for the files and the manifest; their names come in order. */
+  async #put(id: string, manifest: Manifest, taken: readonly TakenFile[]): Promise<void> {
+    let waiting = taken;
+    const putFiles = async () => {
       try {
-        files[path] = await this.#blobs.keep(source, options.consume);
+        await Promise.all(waiting.map((file) => file.onDisk));
+        for (const file of waiting) await file.put();
+        waiting = [];
       } catch (error) {
-        throw explainDisk(error, `storing ${source} in ${this.location}`);
+        throw explainDisk(error, `storing an artifact in ${this.location}`);
+      }
+    };
+    const path = this.#manifestPath(id);
+    const known = existsSync(path) && await this.#readManifest(id).catch(() => undefined);
+    if (known) {
+      await putFiles();
+      // Says that it is wanted now: see `collectGarbage`, which may just have removed it.
+      const now = new Date();
+      try {
+        Deno.utimeSync(path, now, now);
+        return;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
       }
     }
-    const { kind, version, lineage, values } = options;
-    const id = artifactId(kind, version, files);
-    const known = await this.#readManifest(id).catch(() => undefined);
-    if (known !== undefined) {
-      // Says that it is wanted now: see `collectGarbage`.
-      const now = new Date();
-      await Deno.utime(this.#manifestPath(id), now, now);
-    } else {
-      const manifest: Manifest = { schema: STORE_SCHEMA, kind, version, files, lineage, values };
-      await this.#write(this.#manifestPath(id), manifest);
-    }
-    return id;
+    await this.#write(path, manifest, putFiles);
   }
 
   async has(id: string): Promise<boolean> {
@@ -193,7 +228,7 @@ export class FolderStore implements Store {
   /** The file whose lock, shared or exclusive, keeps garbage collection and lookups apart. */
   #openLock(): Promise<Deno.FsFile> {
     const path = join(this.location, "collect.lock");
-    return withFolder(path, () => Deno.open(path, { read: true, write: true, create: true }));
+    return withFolder(path, () => openLockFile(path));
   }
 
   async #readManifest(id: string): Promise<Manifest> {
@@ -213,8 +248,9 @@ export class FolderStore implements Store {
     return parseRecord(text);
   }
 
-  async #write(path: string, value: unknown): Promise<void> {
-    await writeAtomically(path, JSON.stringify(value) + "\n", this.#disk, this.#blobs.temporary());
+  async #write(path: string, value: unknown, before?: () => Promise<void>): Promise<void> {
+    const text = JSON.stringify(value) + "\n";
+    await writeAtomically(path, text, this.#disk, this.#blobs.temporary(), before);
   }
 
   async #setAside(path: string): Promise<void> {

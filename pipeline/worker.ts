@@ -2,10 +2,11 @@
  * The stage's side of a job: lays out its inputs, runs its code, publishes its outputs. The same code
  * runs in this process (`inline`), in a child process, or in a container far away.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { unknownName, UserError } from "../errors.ts";
 import { type Json, type Values, valuesSchema } from "./events.ts";
-import { explainDisk, filesBelow, removeQuietly } from "./files.ts";
+import { explainDisk, filesBelow, removeNames, removeQuietly } from "./files.ts";
 import type { StageJob, StageOutcome, StageReport } from "./protocol.ts";
 import { type InputArtifact, RetryableError, type Stage, type StageContext } from "./stage.ts";
 import { CorruptArtifactError, type Lineage, type Store } from "./store.ts";
@@ -34,20 +35,23 @@ export async function runStage(
   try {
     const stage = await findStage(job.stage, registry);
     const params = stage.params.parse(job.params);
-    await Deno.remove(job.work, { recursive: true }).catch(() => {});
+    if (existsSync(job.work)) await removeQuietly(job.work);
     const inputs = await layOut(job, stage, store);
     const outputs: Record<string, { path: string }> = {};
     for (const name of Object.keys(stage.outputs)) {
       outputs[name] = { path: join(job.work, "outputs", name) };
       Deno.mkdirSync(outputs[name].path, { recursive: true });
     }
-    Deno.mkdirSync(job.scratch, { recursive: true });
     signal.throwIfAborted();
     const context: StageContext = {
       params,
       inputs: inputs as StageContext["inputs"],
       outputs,
-      scratch: job.scratch,
+      get scratch() {
+        // Made for those who use it only: making and removing folders is much of a trivial stage.
+        Deno.mkdirSync(job.scratch, { recursive: true });
+        return job.scratch;
+      },
       seed: job.seed,
       signal,
       ...reporters(report),
@@ -55,7 +59,7 @@ export async function runStage(
     const values = jsonValues(await stage.run(context as never) ?? {}, context);
     signal.throwIfAborted();
     const artifacts = await publish(job, stage, store, outputs, values);
-    await removeQuietly(job.work);
+    removeNames(job.work);
     return { type: "done", artifacts, values };
   } catch (error) {
     return failure(error, job, report, signal);

@@ -44,10 +44,12 @@ type RefOf<Spec extends InputSpec> = Spec extends OptionalInput<infer Kind>
   : Spec extends ArtifactKind ? ArtifactRef<Spec>
   : never;
 
-/** The wiring that a stage's inputs ask for. */
-export type InputRefs<Inputs extends InputSpecs> =
-  & { readonly [Name in Exclude<keyof Inputs, OptionalNames<Inputs>>]: RefOf<Inputs[Name]> }
-  & { readonly [Name in OptionalNames<Inputs>]?: RefOf<Inputs[Name]> };
+/** The wiring that a stage's inputs ask for. Where there are none, `{}` would take anything. */
+export type InputRefs<Inputs extends InputSpecs> = [keyof Inputs] extends [never]
+  ? Readonly<Record<string, never>>
+  :
+    & { readonly [Name in Exclude<keyof Inputs, OptionalNames<Inputs>>]: RefOf<Inputs[Name]> }
+    & { readonly [Name in OptionalNames<Inputs>]?: RefOf<Inputs[Name]> };
 
 type Need<Name extends string, Value> = Record<never, never> extends Value
   ? { readonly [N in Name]?: Value }

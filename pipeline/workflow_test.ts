@@ -46,6 +46,15 @@ const evaluate = defineStage({
   run: () => Promise.resolve(),
 });
 
+const source = defineStage({
+  name: "source",
+  version: 1,
+  params: z.object({}),
+  inputs: {},
+  outputs: { old: artifactKind("checkpoint", 0) },
+  run: () => Promise.resolve(),
+});
+
 function build(body: (w: WorkflowBuilder) => void) {
   const workflow = defineWorkflow({
     name: "w",
@@ -129,6 +138,24 @@ Deno.test("wrong wiring does not compile and is refused when it does", () => {
     // @ts-expect-error there is no such input
     w.stage("train", train, { params: { rate: 1 }, inputs: { data, polcy: data[0] } });
   }, /stage 'train' has no input 'polcy': did you mean 'policy'\?/);
+  fails((w) => {
+    const policy = w.import("i", checkpoint, "/x");
+    // @ts-expect-error it has inputs, all of which may be left out, but none of this name
+    w.stage("sample", sample, { inputs: { polcy: policy } });
+  }, /stage 'sample' has no input 'polcy': did you mean 'policy'\?/);
+  fails((w) => {
+    // @ts-expect-error it takes nothing at all
+    w.stage("source", source, { inputs: { policy: w.import("i", checkpoint, "/x") } });
+  }, /stage 'source' has no input 'policy'; it has: none/);
+  fails((w) => {
+    // @ts-expect-error a parameter that it does not have, of a stage without any
+    w.stage("source", source, { params: { count: 1 } });
+  }, /stage 'source': unknown parameter 'count'/);
+  fails((w) => {
+    const { old } = w.stage("source", source, {}).outputs;
+    // @ts-expect-error an earlier version of the kind
+    w.stage("evaluate", evaluate, { inputs: { policy: old } });
+  }, /needs input 'policy' of kind checkpoint version 1, got version 0 \(from 'source'\)/);
   fails((w) => {
     // @ts-expect-error a parameter is missing
     w.stage("train", train, { params: {}, inputs: { data: [] } });

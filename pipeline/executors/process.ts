@@ -1,11 +1,10 @@
 /**
- * The executor that runs each stage in a child process, `main.ts stage NAME --spec FILE`, which is
+ * The executor that runs each stage in a child process, `main.ts stage NAME --spec -`, which is
  * gone when the stage is (a stage may allow that its process does further jobs of its own kind). The
- * child reports JSON lines on its standard output; what it writes to standard error is its log. It ends
- * when this process does, however that ends: it watches its standard input, and on Linux the kernel
- * kills it.
+ * child gets its job as a line on its standard input and reports JSON lines on its standard output; what
+ * it writes to standard error is its log. It ends when this process does, however that ends: it watches
+ * its standard input, and on Linux the kernel kills it.
  */
-import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Executor, ExecutorSignals } from "../executor.ts";
 import {
@@ -39,19 +38,13 @@ export function processExecutor(options: ProcessOptions): Executor {
   return {
     name: "process",
     async run(job, _resources, report, signals) {
-      const spec = join(job.work, "..", "job.json");
-      // Read by the child alone, and only once it is told to: need not survive a fall of the machine.
-      Deno.mkdirSync(dirname(spec), { recursive: true });
-      Deno.writeTextFileSync(spec, JSON.stringify({ ...job, parent: Deno.pid }));
       if (signals.cancel.aborted) return STOPPED;
       const waiting = idle.get(job.stage) ?? [];
       idle.set(job.stage, waiting);
       let child = waiting.pop();
-      if (child === undefined || !child.takes(spec)) {
-        child = new StageProcess(job.stage, spec, options);
-      }
+      if (child === undefined || !child.isFit) child = new StageProcess(job.stage, options);
       const outcome = await child.work(job, report, signals);
-      if (job.stay && outcome.type === "done" && child.isAlive) {
+      if (job.stay && outcome.type === "done" && child.isFit) {
         const used = child;
         waiting.push(used);
         used.waitOrEnd(() => waiting.splice(waiting.indexOf(used), 1));
@@ -63,7 +56,8 @@ export function processExecutor(options: ProcessOptions): Executor {
 
 /** One child process and the job it is at. */
 class StageProcess {
-  isAlive = true;
+  /** Whether it can do a further job; one that was asked to stop might take that for the next. */
+  isFit = true;
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #grace: number;
@@ -73,7 +67,7 @@ class StageProcess {
   #outcome: (outcome: StageOutcome) => void = () => {};
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(stage: string, spec: string, options: ProcessOptions) {
+  constructor(stage: string, options: ProcessOptions) {
     const main = options.main.startsWith("file:") ? fileURLToPath(options.main) : options.main;
     this.#grace = options.graceMilliseconds ?? GRACE_MS;
     this.#child = new Deno.Command(Deno.execPath(), {
@@ -85,7 +79,7 @@ class StageProcess {
         "stage",
         stage,
         "--spec",
-        spec,
+        "-",
       ],
       stdin: "piped",
       stdout: "piped",
@@ -95,22 +89,17 @@ class StageProcess {
     this.#ended = this.#listen();
   }
 
-  /** Gives a waiting process another job; false where it has ended meanwhile. */
-  takes(spec: string): boolean {
-    clearTimeout(this.#idleTimer);
-    if (this.isAlive) this.#send(spec);
-    return this.isAlive;
-  }
-
-  /** The outcome of the job that the process has been given. */
+  /** Has the process do a job. */
   async work(
     job: StageJob,
     report: (report: StageReport) => void,
     signals: ExecutorSignals,
   ): Promise<StageOutcome> {
+    clearTimeout(this.#idleTimer);
     let grace: ReturnType<typeof setTimeout> | undefined;
     const kill = () => this.#kill();
     const cancel = () => {
+      this.isFit = false;
       this.#send("cancel");
       grace = setTimeout(kill, this.#grace);
     };
@@ -122,6 +111,7 @@ class StageProcess {
         if (job.stay) resolve();
       };
     });
+    this.#send(JSON.stringify({ ...job, parent: Deno.pid }));
     signals.cancel.addEventListener("abort", cancel, { once: true });
     signals.kill.addEventListener("abort", kill, { once: true });
     if (signals.cancel.aborted) cancel();
@@ -149,8 +139,8 @@ class StageProcess {
   }
 
   async gone(): Promise<void> {
+    await this.#input.close().catch(() => {}); // one that waits for further jobs then ends
     await this.#ended;
-    await this.#input.close().catch(() => {});
   }
 
   #send(line: string): void {
@@ -182,7 +172,7 @@ class StageProcess {
       }
     };
     const [status] = await Promise.all([this.#child.status, readReports(), readLog()]);
-    this.isAlive = false;
+    this.isFit = false;
     return status;
   }
 }

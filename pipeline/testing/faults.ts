@@ -23,8 +23,12 @@ export function failingDisk(random: () => number, share: number): Disk {
       await Deno.writeTextFile(to, "half of it", { createNew: true });
       return fail();
     },
-    async digest(path, sync) {
-      return strikes() ? fail() : await localDisk.digest(path, sync);
+    async digest(path) {
+      return strikes() ? fail() : await localDisk.digest(path);
+    },
+    async sync(path) {
+      if (strikes()) fail();
+      await localDisk.sync(path);
     },
     async rename(from, to) {
       if (!strikes()) return await localDisk.rename(from, to);

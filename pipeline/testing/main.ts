@@ -1,10 +1,11 @@
 /**
  * The program that tests of the engine start: its `stage` command runs a stage in a process of its
  * own; `pipeline NAME OPTIONS`, with the options as JSON, runs a workflow; `runs`, `show`, `logs`,
- * `cancel`, `resume` and `store` take the same form.
+ * `diff`, `cancel`, `resume` and `store` take the same form.
  */
 import { UserError } from "../../errors.ts";
 import { resumeRunCommand, runPipelineCommand } from "../cli.ts";
+import { diffRunsCommand } from "../cli_diff.ts";
 import { cancelRunCommand, listRunsCommand, logsCommand, showRunCommand } from "../cli_runs.ts";
 import {
   collectGarbageCommand,
@@ -36,7 +37,11 @@ try {
   else if (command === "show") await showRunCommand(name!, JSON.parse(first!));
   else if (command === "cancel") await cancelRunCommand(name!, JSON.parse(first!));
   else if (command === "store") await store(name!, first!, second);
-  else if (command === "logs") await logsCommand(name!, first!, JSON.parse(second!));
+  else if (command === "diff") await diffRunsCommand(name!, first!, JSON.parse(second!));
+  else if (command === "logs") {
+    const [stage, options] = second === undefined ? [undefined, first] : [first, second];
+    await logsCommand(name!, stage, JSON.parse(options!));
+  }
 } catch (error) {
   if (!(error instanceof UserError)) throw error;
   console.error(`error: ${error.message}`);
