@@ -48,3 +48,31 @@ Deno.test("play answers every line of a command file with a line of JSON, blanks
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("a command file's line ends, strange bytes and the step limit", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const game = join(folder, "game.tw-pddl");
+    const commands = join(folder, "commands.txt");
+    await Deno.writeTextFile(game, generateGame("play").text);
+    const bytes = [...new TextEncoder().encode("look\r\ninventory\r\n"), 0xff, 0xfe, 10, 10];
+    await Deno.writeFile(commands, Uint8Array.from(bytes));
+    const { code, out } = await play(game, "--commands", commands, "--max-steps", "3");
+    assert.equal(code, 0);
+    const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assert.deepEqual(
+      lines.map(({ command }) => command),
+      [null, "look\r", "inventory\r", "\ufffd\ufffd", ""],
+    );
+    assert.deepEqual(lines.map(({ done }) => done), [false, false, false, true, true]);
+    assert.equal(lines[2].observation, "You are not carrying anything.");
+    assert.equal(lines[3].observation, "Nothing happens.");
+    assert.deepEqual({ ...lines[4], command: null }, { ...lines[3], command: null });
+    await Deno.writeTextFile(commands, "");
+    assert.equal((await play(game, "--commands", commands)).out.trimEnd().split("\n").length, 1);
+    const wrong = await play(game, "--commands", commands, "--max-steps", "0");
+    assert.equal(wrong.code, 2);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
