@@ -7,12 +7,12 @@ import { type Grammar, grammarFault } from "./grammar.ts";
 import { type Grounding, narrow, type Numbers } from "./ground.ts";
 import type { Query } from "./query.ts";
 import type { Choice, Symbol } from "./symbols.ts";
-import { sharedText } from "./shared_text.ts";
+import { sharedText, TextList } from "./shared_text.ts";
 import type { Context, Facts, Teller } from "./telling.ts";
 
 export interface Commands {
   /** In ascending order, each once. */
-  readonly texts: readonly string[];
+  readonly texts: TextList;
   /** Command by operator proper; `texts.length` where the wording is not fixed. */
   readonly ofOperator: Numbers;
   /** Most operators that a command has. */
@@ -85,7 +85,7 @@ export function commandsOf(
   const counts = new Uint32Array(distinct.length + 1);
   for (const each of ofOperator) counts[each]!++;
   return {
-    texts: distinct,
+    texts: new TextList(distinct),
     ofOperator: narrow(ofOperator),
     mostOperators: counts.reduce((most, count) => Math.max(most, count), 0),
     unfixed,

@@ -6,6 +6,7 @@ import type { Domain } from "./domain.ts";
 import { asText, type Entity } from "./expression.ts";
 import { type Grammar, grammarFault } from "./grammar.ts";
 import type { Grounding } from "./ground.ts";
+import type { Problem } from "./problem.ts";
 import type { Query } from "./query.ts";
 import { GrammarProblem } from "./grammar_problem.ts";
 import type { Choice, Symbol } from "./symbols.ts";
@@ -31,12 +32,13 @@ const mostSymbols = 100_000;
 export class Teller {
   #budget = 0;
 
-  /** @param entities by object */
+  /** @param names what players call an object, by object */
   constructor(
     readonly domain: Domain,
     readonly grammar: Grammar,
     readonly grounding: Grounding,
-    readonly entities: readonly Entity[],
+    readonly problem: Problem,
+    readonly names: readonly string[],
   ) {}
 
   /** @throws {UserError} where the grammar lacks a rule or does not end */
@@ -123,7 +125,10 @@ export class Teller {
 
   #entity(name: string, context: Context | undefined): Entity {
     for (let each = context; each !== undefined; each = each.outer) {
-      if (each.name === name) return this.entities[each.object]!;
+      if (each.name !== name) continue;
+      const { object } = each;
+      const { objects, types } = this.problem;
+      return { id: objects[object]!, type: types[object]!, name: this.names[object]! };
     }
     return grammarFault(`nothing is called '${name}' where it is asked for`);
   }
@@ -175,7 +180,7 @@ export class Teller {
     };
     const { factArgs, stride, predicateStart } = this.grounding;
     const isOf = (object: number, type: string) =>
-      this.domain.types.get(this.entities[object]!.type)?.has(type) ?? false;
+      this.domain.types.get(this.problem.types[object]!)?.has(type) ?? false;
 
     const solve = (depth: number): void => {
       const atom = atoms[depth];
