@@ -4,6 +4,7 @@
  */
 import type { Domain } from "./domain.ts";
 import { type Grammar, grammarFault } from "./grammar.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
 import { type Grounding, narrow, type Numbers } from "./ground.ts";
 import type { Query } from "./query.ts";
 import type { Choice, Symbol } from "./symbols.ts";
@@ -62,7 +63,10 @@ export function commandsOf(
     const action = grounding.actions[operator]!;
     const found = wordings[action];
     if (found === undefined) {
-      grammarFault(`it has no action '${domain.actions[action]!.name}'`);
+      grammarFault(
+        grammar,
+        new GrammarProblem(`an action '${domain.actions[action]!.name}'`, "none"),
+      );
     }
     if (found.fluent) {
       unfixed.push(operator);
