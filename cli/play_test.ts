@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { generateGame } from "../tasks/alfworld/mod.ts";
+import { alfworld, generateGame } from "../tasks/alfworld/mod.ts";
 
 const main = fileURLToPath(new URL("../main.ts", import.meta.url));
 
@@ -72,6 +72,34 @@ Deno.test("a command file's line ends, strange bytes and the step limit", async 
     assert.equal((await play(game, "--commands", commands)).out.trimEnd().split("\n").length, 1);
     const wrong = await play(game, "--commands", commands, "--max-steps", "0");
     assert.equal(wrong.code, 2);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the expert's games are printed as conversations that the task reads", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const paths = await Promise.all(["1", "2"].map(async (seed) => {
+      const { text, name } = generateGame(seed, { receptacles: 4, objects: 4 });
+      const path = join(folder, `${name}.tw-pddl`);
+      await Deno.writeTextFile(path, text);
+      return path;
+    }));
+    const { code, out } = await play(...paths, "--expert", "eto");
+    assert.equal(code, 0);
+    await Deno.writeTextFile(join(folder, "shown.json"), out);
+    const read = await alfworld.agent!.conversations("train", {
+      path: folder,
+      demonstrations: { file: "shown.json" },
+    });
+    assert.deepEqual(read.map(({ query }) => query.id), paths);
+    for (const { messages, given } of read) {
+      assert.equal(given, 13);
+      assert.match(messages[given]!.content, /^Thought: .*\nAction: /);
+      assert.equal(messages.at(-1)!.role, "assistant");
+    }
+    assert.equal((await play(...paths)).code, 2);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

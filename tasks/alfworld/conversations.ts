@@ -93,9 +93,9 @@ export interface ExpertOptions {
   readonly examples: 0 | 1;
   /** Turns after which it gives up. */
   readonly maxTurns: number;
-  /** Probability of a random admissible command in place of the expert's own, a turn. */
-  readonly dawdle: number;
-  readonly random: Random;
+  /** Probability of a random admissible command in place of the expert's own, a turn; 0 by default. */
+  readonly dawdle?: number;
+  readonly random?: Random;
 }
 
 /**
@@ -104,7 +104,7 @@ export interface ExpertOptions {
  */
 export function demonstrate(
   game: Game,
-  { protocol, examples, maxTurns, dawdle, random }: ExpertOptions,
+  { protocol, examples, maxTurns, dawdle = 0, random = Random.from(game.name) }: ExpertOptions,
 ): { messages: ChatMessage[]; given: number; won: boolean } | undefined {
   const environment = new Environment(game);
   let outcome = environment.reset();
