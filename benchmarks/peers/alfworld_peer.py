@@ -1,4 +1,4 @@
-"""ALFWorld's own environment: reads a JSON request a line, answers with the median seconds."""
+"""ALFWorld's own environment: reads a JSON request a line, answers with seconds or with what it said."""
 
 import json
 import statistics
@@ -14,8 +14,8 @@ def median(times):
     return statistics.median(times)
 
 
-def environment(path):
-    infos = textworld.EnvInfos(won=True, admissible_commands=True)
+def environment(path, facts=False):
+    infos = textworld.EnvInfos(won=True, admissible_commands=True, facts=facts)
     env = AlfredDemangler(PddlEnv(infos))
     env.load(path)
     return env
@@ -43,6 +43,35 @@ def work(request):
     return statistics.fmean(times)
 
 
+def told(state):
+    """All that a player can learn of a state."""
+    facts = {
+        f"{fact.name}({', '.join(each.name for each in fact.arguments)})"
+        for fact in state["facts"]
+        if not fact.name.startswith("new-axiom@")
+    }
+    return {
+        "observation": state["feedback"],
+        "won": bool(state["won"]),
+        "admissibleCommands": list(state["admissible_commands"]),
+        "facts": sorted(facts),
+    }
+
+
+def play(request):
+    """The states of a game in which commands are given, the start first."""
+    env = environment(request["game"], facts=True)
+    states = [told(env.reset())]
+    for command in request["commands"]:
+        state, reward, done = env.step(command)
+        states.append({**told(state), "reward": reward, "done": bool(done)})
+    return states
+
+
 print(json.dumps({"peer": f"textworld {textworld.__version__}"}), flush=True)
 for line in sys.stdin:
-    print(json.dumps({"seconds": work(json.loads(line))}), flush=True)
+    request = json.loads(line)
+    if request["work"] == "play":
+        print(json.dumps({"states": play(request)}), flush=True)
+    else:
+        print(json.dumps({"seconds": work(request)}), flush=True)

@@ -4,32 +4,22 @@
  */
 import type { Domain } from "./domain.ts";
 import { type Grammar, grammarFault } from "./grammar.ts";
+import { GrammarProblem } from "./grammar_problem.ts";
 import { type Grounding, narrow, type Numbers } from "./ground.ts";
 import type { Query } from "./query.ts";
 import type { Choice, Symbol } from "./symbols.ts";
+import { sharedText, TextList } from "./shared_text.ts";
 import type { Context, Facts, Teller } from "./telling.ts";
 
 export interface Commands {
   /** In ascending order, each once. */
-  readonly texts: readonly string[];
+  readonly texts: TextList;
   /** Command by operator proper; `texts.length` where the wording is not fixed. */
   readonly ofOperator: Numbers;
-  /** Operators of a command, ascending: from `start[command]` to the next. */
-  readonly start: Numbers;
-  readonly operators: Numbers;
+  /** Most operators that a command has. */
+  readonly mostOperators: number;
   /** Operators whose wording is not fixed. */
   readonly unfixed: readonly number[];
-}
-
-/** Texts that several games have in common are kept once. */
-const texts = new Map<string, string>();
-
-function shared(text: string): string {
-  const known = texts.get(text);
-  if (known !== undefined) return known;
-  if (texts.size > 500_000) texts.clear();
-  texts.set(text, text);
-  return text;
 }
 
 /** The context of an operator: its action's parameters. */
@@ -73,7 +63,10 @@ export function commandsOf(
     const action = grounding.actions[operator]!;
     const found = wordings[action];
     if (found === undefined) {
-      grammarFault(`it has no action '${domain.actions[action]!.name}'`);
+      grammarFault(
+        grammar,
+        new GrammarProblem(`an action '${domain.actions[action]!.name}'`, "none"),
+      );
     }
     if (found.fluent) {
       unfixed.push(operator);
@@ -83,7 +76,7 @@ export function commandsOf(
     const key = found.places.map((at) => grounding.args[start + at]!).join();
     let text = found.known.get(key);
     if (text === undefined) {
-      text = shared(teller.tell(found.template, contextOf(domain, grounding, operator), facts));
+      text = sharedText(teller.tell(found.template, contextOf(domain, grounding, operator), facts));
       found.known.set(key, text);
     }
     wording[operator] = text;
@@ -93,19 +86,12 @@ export function commandsOf(
   const ofOperator = wording.map((text) =>
     text === undefined ? distinct.length : number.get(text)!
   );
-  const start = new Array<number>(distinct.length + 1).fill(0);
-  for (const each of ofOperator) if (each < distinct.length) start[each + 1]!++;
-  for (let at = 1; at < start.length; at++) start[at]! += start[at - 1]!;
-  const next = start.slice();
-  const operators = new Array<number>(start.at(-1)!);
-  ofOperator.forEach((each, operator) => {
-    if (each < distinct.length) operators[next[each]!++] = operator;
-  });
+  const counts = new Uint32Array(distinct.length + 1);
+  for (const each of ofOperator) counts[each]!++;
   return {
-    texts: distinct,
-    ofOperator: narrow([...ofOperator]),
-    start: narrow(start),
-    operators: narrow(operators),
+    texts: new TextList(distinct),
+    ofOperator: narrow(ofOperator),
+    mostOperators: counts.reduce((most, count) => Math.max(most, count), 0),
     unfixed,
   };
 }

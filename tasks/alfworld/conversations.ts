@@ -20,12 +20,15 @@ const message = z.union([
     .transform(({ from, value }) => ({ role: roles[from], content: value })),
 ]);
 
+const reward = z.union([z.number(), z.boolean()]).transform(Number);
+
 const published = z.array(z.looseObject({
   id: z.union([z.string(), z.number()]).optional(),
   game_file: z.string().optional(),
   conversations: z.array(message).min(2),
-  /** In trajectories: whether it succeeded. */
-  reward: z.number().optional(),
+  /** In trajectories: whether it succeeded. Both authors' programs write it under `meta`. */
+  reward: reward.optional(),
+  meta: z.looseObject({ reward: reward.nullish() }).optional(),
 }));
 
 export interface PublishedConversation {
@@ -42,6 +45,8 @@ export function parseConversations(text: string, name: string): PublishedConvers
   let json: unknown;
   try {
     json = JSON.parse(text);
+    // The authors' programs write a file a game.
+    if (typeof json === "object" && json !== null && !Array.isArray(json)) json = [json];
   } catch (cause) {
     throw new UserError(`${name}: not JSON: ${(cause as Error).message}`, { cause });
   }
@@ -50,10 +55,10 @@ export function parseConversations(text: string, name: string): PublishedConvers
     const issue = parsed.error.issues[0]!;
     throw new UserError(`${name}: ${issue.path.join(".") || "the file"}: ${issue.message}`);
   }
-  return parsed.data.map(({ id, game_file, conversations, reward }, index) => ({
+  return parsed.data.map(({ id, game_file, conversations, reward, meta }, index) => ({
     id: game_file ?? `${id ?? index}`,
     messages: conversations,
-    reward,
+    reward: reward ?? meta?.reward ?? undefined,
   }));
 }
 
@@ -88,9 +93,9 @@ export interface ExpertOptions {
   readonly examples: 0 | 1;
   /** Turns after which it gives up. */
   readonly maxTurns: number;
-  /** Probability of a random admissible command in place of the expert's own, a turn. */
-  readonly dawdle: number;
-  readonly random: Random;
+  /** Probability of a random admissible command in place of the expert's own, a turn; 0 by default. */
+  readonly dawdle?: number;
+  readonly random?: Random;
 }
 
 /**
@@ -99,7 +104,7 @@ export interface ExpertOptions {
  */
 export function demonstrate(
   game: Game,
-  { protocol, examples, maxTurns, dawdle, random }: ExpertOptions,
+  { protocol, examples, maxTurns, dawdle = 0, random = Random.from(game.name) }: ExpertOptions,
 ): { messages: ChatMessage[]; given: number; won: boolean } | undefined {
   const environment = new Environment(game);
   let outcome = environment.reset();

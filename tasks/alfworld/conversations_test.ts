@@ -17,6 +17,16 @@ Deno.test("both published forms are read", () => {
   ]);
 });
 
+Deno.test("trajectories as the authors' programs save them are read, one a file, won or not", () => {
+  const conversations = [{ role: "user", content: "a" }, { role: "assistant", content: "b" }];
+  for (const [given, reward] of [[true, 1], [false, 0], [1, 1], [null, undefined]] as const) {
+    const text = JSON.stringify({ meta: { reward: given, invalid: false }, conversations });
+    assert.deepEqual(parseConversations(text, "0_1.json"), [
+      { id: "0", messages: conversations, reward },
+    ]);
+  }
+});
+
 Deno.test("what is written is read again", () => {
   const one = {
     id: "game",

@@ -90,8 +90,17 @@ export class Environment {
   }
 }
 
-/** As Python's `str.strip`: all blanks of Unicode and the separators of ASCII. */
+/**
+ * What Python's `str.strip` takes for a blank, which is not what JavaScript does: ASCII's separators and
+ * U+0085 are, the byte order mark is not.
+ */
+// deno-lint-ignore no-control-regex -- Python counts these among the blanks
+const blank = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+
+/** As Python's `str.strip`. */
 function pythonStrip(text: string): string {
-  // deno-lint-ignore no-control-regex -- Python counts these among the blanks
-  return text.replace(/^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g, "");
+  let start = 0, end = text.length;
+  while (start < end && blank.test(text[start]!)) start++;
+  while (start < end && blank.test(text[end - 1]!)) end--;
+  return text.slice(start, end);
 }

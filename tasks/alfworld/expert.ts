@@ -77,6 +77,8 @@ export class Expert {
   readonly #prepared = new Set<string>();
   /** Objects that are where they should be. */
   readonly #placed = new Set<string>();
+  /** Kinds of receptacles of which one was found closed. */
+  readonly #closedKinds = new Set<string>();
   /** Whether a lamp is on. */
   #lit = false;
   /** The game's word for putting. */
@@ -136,7 +138,9 @@ export class Expert {
       const look = { thought: `I look at the ${here.name}.`, command: `examine ${here.name}` };
       return { move: here.closed ? this.#open(here) : look };
     }
-    const next = this.#receptacles.find((each) => each.content === undefined);
+    // Whatever is closed costs a turn more: kinds that were found closed are looked into last.
+    const unknown = this.#receptacles.filter((each) => each.content === undefined);
+    const next = unknown.find(({ name }) => !this.#closedKinds.has(kindOf(name))) ?? unknown[0];
     if (next === undefined) return undefined;
     return { move: this.#goTo(next, `I need to find a ${kind}.`) };
   }
@@ -273,6 +277,7 @@ export class Expert {
     if (place === undefined) return;
     if (observation.endsWith(`The ${place.name} is closed.`)) {
       place.closed = true;
+      this.#closedKinds.add(kindOf(place.name));
       return;
     }
     const list = /you see (.*)\.\s*$/.exec(observation)?.[1];

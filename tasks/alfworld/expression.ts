@@ -138,7 +138,11 @@ class Parser {
       left = (lookup) => {
         const values = [first(lookup), second(lookup)];
         if (values.every((value) => typeof value === "string")) return values.join("");
-        throw new GrammarProblem("texts on both sides of '+'", `others in '{${this.text}}'`);
+        throw new GrammarProblem(
+          "texts on both sides of '+'",
+          `others in '{${this.text}}'`,
+          this.text,
+        );
       };
     }
     return left;

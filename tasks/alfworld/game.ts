@@ -1,13 +1,14 @@
 /**
  * A game file (`game.tw-pddl`): JSON with a PDDL domain and problem, a grammar and the recorded way to
- * win. Loading reads and checks it; what play needs is prepared at the first use and kept.
+ * win. Loading reads and checks it; what play needs is prepared at the first use and kept. Files with
+ * the same content share all of it: a game that is played several times is read once.
  */
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import { UserError } from "../../errors.ts";
 import { type Commands, commandsOf } from "./commands.ts";
 import { type Domain, domainOf } from "./domain.ts";
-import type { Entity } from "./expression.ts";
 import { type Grammar, grammarOf } from "./grammar.ts";
 import { ground, type Grounding } from "./ground.ts";
 import { displayNames } from "./names.ts";
@@ -22,6 +23,22 @@ export interface Prepared {
   readonly teller: Teller;
 }
 
+/** What a file's content comes to. */
+interface Content {
+  readonly domain: Domain;
+  readonly problem: Problem;
+  readonly grammar: Grammar;
+  readonly walkthrough: readonly string[];
+  readonly solvable: boolean | undefined;
+  prepared: Prepared | undefined;
+}
+
+/** Contents in use, by the hash of their text. */
+const contents = new Map<string, WeakRef<Content>>();
+const forgotten = new FinalizationRegistry<string>((hash) => {
+  if (contents.get(hash)?.deref() === undefined) contents.delete(hash);
+});
+
 export class Game {
   readonly domain: Domain;
   readonly problem: Problem;
@@ -30,7 +47,7 @@ export class Game {
   readonly walkthrough: readonly string[];
   /** Whether the file says that the game can be won; undefined where it says nothing. */
   readonly solvable: boolean | undefined;
-  #prepared: Prepared | undefined;
+  readonly #content: Content;
 
   /**
    * @param text the file's content
@@ -38,36 +55,26 @@ export class Game {
    * @throws {UserError} on anything malformed: the file, the line, what was expected
    */
   constructor(text: string, readonly name: string) {
-    const file = new Source(name, text);
-    const json = file.json();
-    if (typeof json !== "object" || json === null || Array.isArray(json)) {
-      file.fail(1, "an object with pddl_domain, pddl_problem and grammar");
+    const hash = createHash("sha256").update(text).digest("base64");
+    let content = contents.get(hash)?.deref();
+    if (content === undefined) {
+      content = read(text, name);
+      contents.set(hash, new WeakRef(content));
+      forgotten.register(content, hash);
     }
-    const fields = json as Record<string, unknown>;
-    const part = (key: string): Source => {
-      const value = fields[key];
-      if (typeof value === "string") return new Source(`${name}: ${key}`, value);
-      const at = text.indexOf(JSON.stringify(key));
-      return file.fail(
-        at < 0 ? 1 : file.lineAt(at),
-        `a text "${key}"`,
-        value === undefined ? "none" : quoted(JSON.stringify(value)),
-      );
-    };
-    this.domain = domainOf(part("pddl_domain"));
-    this.problem = parseProblem(part("pddl_problem"), this.domain);
-    this.grammar = grammarOf(part("grammar"));
-    const { walkthrough, solvable } = fields;
-    this.walkthrough =
-      Array.isArray(walkthrough) && walkthrough.every((each) => typeof each === "string")
-        ? walkthrough
-        : [];
-    this.solvable = typeof solvable === "boolean" ? solvable : undefined;
+    this.#content = content;
+    ({
+      domain: this.domain,
+      problem: this.problem,
+      grammar: this.grammar,
+      walkthrough: this.walkthrough,
+      solvable: this.solvable,
+    } = content);
   }
 
   /** @throws {UserError} where the grammar lacks what the domain needs */
   get prepared(): Prepared {
-    return this.#prepared ??= this.about(() => this.#prepare());
+    return this.#content.prepared ??= this.about(() => this.#prepare());
   }
 
   /** Runs `work`; complaints about the grammar or the size of the problem then name the file. */
@@ -87,13 +94,43 @@ export class Game {
     const grounding = ground(domain, problem);
     const mentioned = mentionedObjects(domain, problem);
     const names = displayNames(problem.objects, (object) => mentioned[object] === 1);
-    const entities = problem.objects.map((id, object): Entity => (
-      { id, type: problem.types[object]!, name: names[object]! }
-    ));
-    const teller = new Teller(domain, grammar, grounding, entities);
+    const teller = new Teller(domain, grammar, grounding, problem, names);
     const facts = { truth: grounding.initial, denied: new Uint32Array(grounding.initial.length) };
     return { grounding, teller, commands: commandsOf(domain, grammar, grounding, teller, facts) };
   }
+}
+
+function read(text: string, name: string): Content {
+  const file = new Source(name, text);
+  const json = file.json();
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    file.fail(1, "an object with pddl_domain, pddl_problem and grammar");
+  }
+  const fields = json as Record<string, unknown>;
+  const part = (key: string): Source => {
+    const value = fields[key];
+    if (typeof value === "string") return new Source(`${name}: ${key}`, value);
+    const at = text.indexOf(JSON.stringify(key));
+    return file.fail(
+      at < 0 ? 1 : file.lineAt(at),
+      `a text "${key}"`,
+      value === undefined ? "none" : quoted(JSON.stringify(value)),
+    );
+  };
+  const domain = domainOf(part("pddl_domain"));
+  const problem = parseProblem(part("pddl_problem"), domain);
+  const grammar = grammarOf(part("grammar"));
+  const { walkthrough, solvable } = fields;
+  return {
+    domain,
+    problem,
+    grammar,
+    walkthrough: Array.isArray(walkthrough) && walkthrough.every((each) => typeof each === "string")
+      ? walkthrough
+      : [],
+    solvable: typeof solvable === "boolean" ? solvable : undefined,
+    prepared: undefined,
+  };
 }
 
 function mentionedObjects(domain: Domain, { init, objects }: Problem): Uint8Array {

@@ -10,6 +10,7 @@ import { fractionOf } from "../random.ts";
 import type { Query, Split } from "../task.ts";
 import { Game, loadGame } from "./game.ts";
 import { generateGame, type TaskType, taskTypes } from "./generate.ts";
+import { Source } from "./source.ts";
 
 export const gamesFields = {
   path: z.string().optional()
@@ -78,8 +79,7 @@ async function inFolder(split: Split, path: string, rooms: "seen" | "unseen"): P
   const queries: Query[] = [];
   for (const name of kept) {
     const file = join(root, name);
-    const { solvable } = JSON.parse(await Deno.readTextFile(file)) as { solvable?: boolean };
-    if (solvable === false) continue;
+    if (!isSolvable(new Source(file, await Deno.readTextFile(file)).json())) continue;
     const type = taskTypeOf(name) ?? "other";
     queries.push({ id: `${folder}/${name}`, question: type, gold: "won", group: type });
   }
@@ -87,6 +87,11 @@ async function inFolder(split: Split, path: string, rooms: "seen" | "unseen"): P
     throw new UserError(`there is no game of the ${split} split in ${root}`);
   }
   return queries;
+}
+
+/** The original takes a game only where its file says that it can be won. */
+function isSolvable(file: unknown): boolean {
+  return typeof file === "object" && file !== null && "solvable" in file && Boolean(file.solvable);
 }
 
 /** The game of a query. @throws {UserError} where its file is malformed or gone */

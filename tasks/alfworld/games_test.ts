@@ -19,6 +19,11 @@ Deno.test("a folder's splits are its folders, without what the original leaves o
       "valid_unseen/look_at_obj_in_light-Mug-None-DeskLamp-2/t/game.tw-pddl",
       JSON.stringify({ ...JSON.parse(text), solvable: false }),
     );
+    const { solvable: _, ...unmarked } = JSON.parse(text);
+    await put(
+      "valid_unseen/look_at_obj_in_light-Mug-None-DeskLamp-3/t/game.tw-pddl",
+      JSON.stringify(unmarked),
+    );
     for (let n = 0; n < 100; n++) {
       await put(`train/pick_and_place_simple-Mug-None-Desk-${n}/trial_1/game.tw-pddl`);
     }
@@ -33,6 +38,11 @@ Deno.test("a folder's splits are its folders, without what the original leaves o
     assert.ok(validation.length >= 1 && validation.length <= 10, `${validation.length}`);
     const episode = await alfworld.agent!.begin(unseen[0]!, { path: root });
     assert.match(episode.messages.at(-1)!.content, /Your task is to/);
+    await put("valid_seen/pick_and_place_simple-Mug-None-Desk-2/t/game.tw-pddl", "{\n]");
+    await assert.rejects(
+      () => alfworld.queries("test", { path: root, rooms: "seen" }),
+      /Desk-2\/t\/game\.tw-pddl, line 2: expected JSON/,
+    );
   } finally {
     await Deno.remove(root, { recursive: true });
   }

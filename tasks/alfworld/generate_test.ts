@@ -29,3 +29,18 @@ Deno.test("generated games of the same kind share their domain and their rules o
   assert.equal(one!.domain, other!.domain);
   assert.equal(one!.grammar.rules("intro"), other!.grammar.rules("intro"));
 });
+
+Deno.test("files with the same content share what they come to, and complain under their own names", () => {
+  const { text } = generateGame("same");
+  const [one, other] = ["one", "other"].map((name) => new Game(text, name));
+  assert.equal(one!.prepared, other!.prepared);
+  assert.notEqual(one!.prepared, new Game(generateGame("different").text, "one").prepared);
+  const broken = JSON.stringify({
+    ...JSON.parse(text),
+    grammar: JSON.parse(text).grammar.replace("action look", "action lock"),
+  });
+  for (const name of ["first.tw-pddl", "second.tw-pddl"]) {
+    const game = new Game(broken, name);
+    assert.throws(() => game.prepared, (error: Error) => error.message.startsWith(`${name}: `));
+  }
+});

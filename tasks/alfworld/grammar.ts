@@ -25,6 +25,8 @@ export interface Grammar {
   readonly actions: ReadonlyMap<string, ActionText>;
   /** The first rule of a name whose condition holds is used. */
   rules(name: string): readonly Rule[] | undefined;
+  /** The first line that has the text, or the last one. */
+  lineOf(text: string): number;
 }
 
 /** Text rules and actions as read, before they are put together. */
@@ -51,7 +53,7 @@ export function grammarOf(source: Source): Grammar {
   if (own === undefined) return shared;
   const rules = ownRulesOf(new Source(source.name, own.text, own.line));
   const base = shared;
-  return { actions: base.actions, rules: (name) => rules.get(name) ?? base.rules(name) };
+  return { ...base, rules: (name) => rules.get(name) ?? base.rules(name) };
 }
 
 /**
@@ -85,6 +87,10 @@ function parseGrammar(source: Source): Grammar {
   return {
     actions: new Map(actions.map((action) => [action.name.toLowerCase(), action])),
     rules: (name) => rules.get(name),
+    lineOf(near) {
+      const at = near === "" ? -1 : source.text.indexOf(near);
+      return source.lineAt(at < 0 ? source.text.length : at);
+    },
   };
 }
 
@@ -208,7 +214,12 @@ function parseDocument(source: Source): Document {
   return document;
 }
 
-/** @throws {UserError} always: what a grammar lacks is found when it is needed */
-export function grammarFault(message: string): never {
-  throw new UserError(`the game's grammar cannot be followed: ${message}`);
+/**
+ * For what turns out only when a grammar is followed. @throws {UserError} always: the line and what was
+ * expected there; the file is named by the game
+ */
+export function grammarFault(grammar: Grammar, { expected, found, near }: GrammarProblem): never {
+  throw new UserError(
+    `grammar, line ${grammar.lineOf(near)}: expected ${expected}, found ${found}`,
+  );
 }

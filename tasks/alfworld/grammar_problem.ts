@@ -1,8 +1,9 @@
 /** What is wrong with a piece of grammar, before anyone knows where it stands. */
 
-/** Raised where a piece of grammar is malformed; the caller knows the file and the line. */
+/** Raised where a piece of grammar is malformed or cannot be followed; the caller knows the file. */
 export class GrammarProblem extends Error {
-  constructor(readonly expected: string, readonly found: string) {
+  /** @param near text that stands on the line in question, where that is not known otherwise */
+  constructor(readonly expected: string, readonly found: string, readonly near = "") {
     super(`expected ${expected}, found ${found}`);
   }
 }

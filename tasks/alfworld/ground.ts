@@ -51,12 +51,6 @@ export interface Grounding {
   readonly unsatisfied: Numbers;
 }
 
-/** An instance of an action or of the goal, before facts have their final numbers. */
-interface Instance {
-  readonly schema: Schema;
-  readonly binding: Int32Array;
-}
-
 interface SchemaEffect {
   readonly variables: readonly number[];
   readonly conditions: readonly Alternative[];
@@ -69,7 +63,11 @@ interface Schema {
   readonly action: number;
   readonly parameters: number;
   readonly alternative: Alternative;
-  readonly effects: readonly SchemaEffect[];
+  /** What always happens, and what depends on a condition of its own or on more variables. */
+  readonly plain: readonly Literal[];
+  readonly others: readonly SchemaEffect[];
+  /** How many variables the condition and the effects use: the highest one and those before it. */
+  readonly bound: number;
   readonly typeOf: (variable: number) => string;
 }
 
@@ -84,7 +82,10 @@ export function ground(domain: Domain, problem: Problem): Grounding {
 class Grounder {
   readonly #types: Types;
   readonly #facts: FactTable;
-  readonly #instances: Instance[] = [];
+  // Instances of actions and of the goal, flat: a schema each, and the values of its variables.
+  readonly #schemas: Schema[] = [];
+  readonly #starts: number[] = [];
+  readonly #values: number[] = [];
   readonly #queue: number[] = [];
   readonly #queued: boolean[] = [];
   readonly #joiner: Joiner;
@@ -96,17 +97,17 @@ class Grounder {
     const stride = Math.max(1, ...predicates.map((each) => each.arity));
     this.#facts = new FactTable(stride, predicates.length, problem.objects.length);
     this.#fluent = predicates.map((each) => each.fluent);
-    const schemas = this.#schemas();
+    const schemas = this.#allSchemas();
     const most = Math.max(0, ...schemas.map((each) => each.alternative.variables.length));
     // Variables are numbered through a formula: an action's alternatives share the numbers.
-    const variables = most + Math.max(0, ...schemas.map((each) => highest(each) + 1));
+    const variables = most + Math.max(0, ...schemas.map((each) => each.bound));
     this.#joiner = new Joiner(this.#facts, this.#types, this.#fluent, variables);
     this.#addInit(predicates.map((each) => each.arity));
     for (const schema of schemas) this.#addRules(schema);
     for (let next = 0; next < this.#queue.length; next++) this.#joiner.feed(this.#queue[next]!);
   }
 
-  #schemas(): Schema[] {
+  #allSchemas(): Schema[] {
     const { domain, problem } = this;
     const numbers = new Map(problem.objects.map((name, number) => [name, number]));
     const schemas: Schema[] = [];
@@ -128,8 +129,12 @@ class Grounder {
         return { variables: own, conditions, literal, typeOf };
       });
       const typeOf = (variable: number) => normalizer.variables[variable]!.type;
+      const plain = effects.filter(isPlain).map(({ literal }) => literal);
+      const others = effects.filter((each) => !isPlain(each));
       for (const alternative of alternatives) {
-        schemas.push({ action, parameters: parameters.length, alternative, effects, typeOf });
+        const bound = 1 + highest(parameters.length, alternative, effects);
+        const { length } = parameters;
+        schemas.push({ action, parameters: length, alternative, plain, others, bound, typeOf });
       }
     };
     domain.actions.forEach((action, index) => build(index, action.parameters));
@@ -156,24 +161,25 @@ class Grounder {
   }
 
   #addRules(schema: Schema): void {
-    const { alternative, effects, typeOf } = schema;
+    const { alternative, others, bound, typeOf } = schema;
     const parameters = Array.from({ length: schema.parameters }, (_, number) => number);
-    const plain = effects.filter((each) => isPlain(each) && !each.literal.negated);
-    const bound = Math.max(0, highest(schema) + 1);
+    const added = schema.plain.filter((each) => !each.negated);
     this.#joiner.add({
       alternative,
       typeOf,
       parameters,
       found: (binding) => {
-        if (this.#instances.length === mostInstances) {
+        if (this.#schemas.length === mostInstances) {
           throw new UserError(`the problem has more than ${mostInstances} operators`);
         }
-        this.#instances.push({ schema, binding: binding.slice(0, bound) });
-        for (const { literal } of plain) this.#push(this.#joiner.make(literal, binding));
+        this.#schemas.push(schema);
+        this.#starts.push(this.#values.length);
+        for (let at = 0; at < bound; at++) this.#values.push(binding[at]!);
+        for (const literal of added) this.#push(this.#joiner.make(literal, binding));
       },
     });
-    for (const effect of effects) {
-      if (isPlain(effect) || effect.literal.negated) continue;
+    for (const effect of others) {
+      if (effect.literal.negated) continue;
       for (const condition of effect.conditions) {
         this.#joiner.add({
           alternative: merged(alternative, condition, effect.variables),
@@ -188,30 +194,36 @@ class Grounder {
   result(): Grounding {
     const { order, factArgs, predicateStart } = this.#sortFacts();
     const initially = this.#initially(order);
-    const operators = [...this.#instances]
-      .filter(({ schema }) => schema.action >= 0)
-      .concat(this.#instances.filter(({ schema }) => schema.action < 0));
     const actions: number[] = [], argStart: number[] = [], args: number[] = [];
     const effectStart: number[] = [0], effects: number[] = [];
-    const conditions: number[][] = [];
+    const conditionStart: number[] = [0], conditions: number[] = [];
     const conditionals = new Map<number, Conditional[]>();
+    const binding = new Int32Array(
+      this.#schemas.reduce((most, { bound }) => Math.max(most, bound), 0),
+    );
     let goalStart = 0;
-    for (const instance of operators) {
-      const condition = this.#condition(instance.schema.alternative, instance.binding, order);
-      if (condition === undefined) continue;
-      if (instance.schema.action >= 0) {
-        const found = this.#effects(instance, new Set(condition), order);
-        if (found.plain.length === 0 && found.conditional.length === 0) continue;
-        if (found.conditional.length > 0) conditionals.set(conditions.length, found.conditional);
-        effects.push(...found.plain);
-        actions.push(instance.schema.action);
+    const add = (instance: number) => {
+      const schema = this.#schemas[instance]!;
+      const start = this.#starts[instance]!;
+      for (let at = 0; at < schema.bound; at++) binding[at] = this.#values[start + at]!;
+      const condition = this.#condition(schema.alternative, binding, order);
+      if (condition === undefined) return;
+      if (schema.action >= 0) {
+        const { plain, conditional } = this.#effects(schema, binding, condition, order);
+        if (plain.length === 0 && conditional.length === 0) return;
+        if (conditional.length > 0) conditionals.set(goalStart, conditional);
+        for (const literal of plain) effects.push(literal);
+        actions.push(schema.action);
         argStart.push(args.length);
-        for (let at = 0; at < instance.schema.parameters; at++) args.push(instance.binding[at]!);
+        for (let at = 0; at < schema.parameters; at++) args.push(binding[at]!);
         goalStart++;
       }
       effectStart.push(effects.length);
-      conditions.push(condition);
-    }
+      for (const literal of condition) conditions.push(literal);
+      conditionStart.push(conditions.length);
+    };
+    this.#schemas.forEach(({ action }, instance) => action >= 0 && add(instance));
+    this.#schemas.forEach(({ action }, instance) => action < 0 && add(instance));
     return {
       factCount: order.length,
       stride: this.#facts.stride,
@@ -219,15 +231,15 @@ class Grounder {
       factArgs,
       initial: initially.bits,
       goalStart,
-      operatorCount: conditions.length,
+      operatorCount: conditionStart.length - 1,
       actions: narrow(actions),
       argStart: narrow(argStart),
       args: narrow(args),
       effectStart: narrow(effectStart),
       effects: narrow(effects),
       conditionals,
-      ...watch(conditions, order.length),
-      unsatisfied: unsatisfied(conditions, initially.holds),
+      ...watch(conditionStart, conditions, order.length),
+      unsatisfied: unsatisfied(conditionStart, conditions, initially.holds),
     };
   }
 
@@ -277,7 +289,7 @@ class Grounder {
     binding: Int32Array,
     order: Int32Array,
   ): number[] | undefined {
-    const literals = new Set<number>();
+    const literals: number[] = [];
     for (const literal of alternative.literals) {
       if (literal.predicate < 0 || !this.#fluent[literal.predicate]) continue;
       const found = this.#joiner.find(literal, binding);
@@ -287,22 +299,32 @@ class Grounder {
         if (literal.negated) continue;
         return undefined;
       }
-      literals.add(2 * fact + Number(literal.negated));
+      const number = 2 * fact + Number(literal.negated);
+      if (literals.includes(number ^ 1)) return undefined;
+      if (!literals.includes(number)) literals.push(number);
     }
-    for (const literal of literals) if (literals.has(literal ^ 1)) return undefined;
-    return [...literals];
+    return literals;
   }
 
   /** Literals made true; those that the condition already says are no effects. */
-  #effects({ schema, binding }: Instance, condition: ReadonlySet<number>, order: Int32Array) {
-    const plain = new Set<number>();
+  #effects(
+    schema: Schema,
+    binding: Int32Array,
+    condition: readonly number[],
+    order: Int32Array,
+  ): { plain: number[]; conditional: Conditional[] } {
+    const plain: number[] = [];
     const conditional: Conditional[] = [];
-    for (const effect of schema.effects) {
+    const happens = (literal: number) => plain.includes(literal) || plain.push(literal);
+    for (const literal of schema.plain) {
+      const found = this.#joiner.find(literal, binding);
+      const fact = found < 0 ? -1 : order[found]!;
+      if (fact >= 0) happens(2 * fact + Number(literal.negated));
+    }
+    for (const effect of schema.others) {
       for (const given of effect.conditions) {
-        const values = new Int32Array(Math.max(binding.length, highest(schema) + 1));
-        values.set(binding);
         const open = [...effect.variables, ...given.variables];
-        for (const full of this.#assignments(values, open, effect.typeOf)) {
+        for (const full of this.#assignments(binding.slice(), open, effect.typeOf)) {
           const found = this.#joiner.find(effect.literal, full);
           const fact = found < 0 ? -1 : order[found]!;
           if (fact < 0) continue;
@@ -311,16 +333,16 @@ class Grounder {
             : undefined;
           if (when === undefined) continue;
           const literal = 2 * fact + Number(effect.literal.negated);
-          const rest = when.filter((each) => !condition.has(each));
+          const rest = when.filter((each) => !condition.includes(each));
           if (rest.length > 0) conditional.push({ condition: rest, effect: literal });
-          else plain.add(literal);
+          else happens(literal);
         }
       }
     }
-    for (const literal of plain) {
-      if ((literal & 1) === 1 && plain.has(literal ^ 1)) plain.delete(literal);
-    }
-    return { plain: [...plain].filter((each) => !condition.has(each)), conditional };
+    const lasting = plain.filter((literal) =>
+      !((literal & 1) === 1 && plain.includes(literal ^ 1)) && !condition.includes(literal)
+    );
+    return { plain: lasting, conditional };
   }
 
   *#assignments(
@@ -355,8 +377,12 @@ function isPlain({ variables, conditions }: SchemaEffect): boolean {
   return variables.length === 0 && conditions.length === 1 && conditions[0]!.literals.length === 0;
 }
 
-/** The highest variable that a schema's condition and effects use, or -1. */
-function highest({ alternative, effects, parameters }: Schema): number {
+/** The highest variable that a condition and effects use, or -1. */
+function highest(
+  parameters: number,
+  alternative: Alternative,
+  effects: readonly SchemaEffect[],
+): number {
   const used = [
     parameters - 1,
     ...alternative.variables,
@@ -375,33 +401,36 @@ function merged(one: Alternative, other: Alternative, variables: readonly number
   };
 }
 
-/** Operators by the literals of their conditions. */
-function watch(conditions: readonly (readonly number[])[], facts: number) {
+/** Operators by the literals of their conditions: operator's from `from[op]` to `from[op + 1]`. */
+function watch(from: readonly number[], literals: readonly number[], facts: number) {
   const starts = new Uint32Array(2 * facts + 1);
-  for (const literals of conditions) for (const literal of literals) starts[literal + 1]!++;
+  for (const literal of literals) starts[literal + 1]!++;
   for (let at = 1; at < starts.length; at++) starts[at]! += starts[at - 1]!;
   const next = starts.slice();
-  const watchers = new Uint32Array(starts.at(-1)!);
-  conditions.forEach((literals, operator) => {
-    for (const literal of literals) watchers[next[literal]!++] = operator;
-  });
+  const watchers = new Uint32Array(literals.length);
+  for (let operator = 0; operator < from.length - 1; operator++) {
+    for (let at = from[operator]!; at < from[operator + 1]!; at++) {
+      watchers[next[literals[at]!]!++] = operator;
+    }
+  }
   return { watchStart: narrow(starts), watchers: narrow(watchers) };
 }
 
 /** Counts of literals that do not hold, with room for all literals of the longest condition. */
 function unsatisfied(
-  conditions: readonly (readonly number[])[],
+  from: readonly number[],
+  literals: readonly number[],
   holds: (fact: number) => boolean,
 ): Numbers {
-  const longest = conditions.reduce((most, each) => Math.max(most, each.length), 0);
-  const counts = longest < 256
-    ? new Uint8Array(conditions.length)
-    : new Uint32Array(conditions.length);
-  conditions.forEach((literals, operator) => {
-    for (const literal of literals) {
+  let longest = 0;
+  for (let at = 1; at < from.length; at++) longest = Math.max(longest, from[at]! - from[at - 1]!);
+  const counts = longest < 256 ? new Uint8Array(from.length - 1) : new Uint32Array(from.length - 1);
+  for (let operator = 0; operator < counts.length; operator++) {
+    for (let at = from[operator]!; at < from[operator + 1]!; at++) {
+      const literal = literals[at]!;
       if (holds(literal >> 1) !== ((literal & 1) === 0)) counts[operator]!++;
     }
-  });
+  }
   return counts;
 }
 

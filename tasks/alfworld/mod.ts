@@ -15,6 +15,6 @@ export {
 } from "./generate.ts";
 export { Expert, type Goal, parseGoal } from "./expert.ts";
 export { type Protocol, type ProtocolName, protocolNames, protocols } from "./protocol.ts";
-export { formatConversations, parseConversations } from "./conversations.ts";
+export { demonstrate, formatConversations, parseConversations } from "./conversations.ts";
 export { taskTypeOf } from "./games.ts";
 export { alfworld } from "./task.ts";

@@ -3,6 +3,7 @@
  * Ids are gone through in order and each kind's highest number comes first; ids that contain "basin"
  * are named after it; ids without coordinates keep a trailing blank.
  */
+import { sharedText } from "./shared_text.ts";
 
 /**
  * @param objects ids in ascending order
@@ -23,10 +24,10 @@ export function displayNames(
   });
   return objects.map((id, object) => {
     const kind = kinds[object];
-    if (kind === undefined) return `${plain(id)} `;
+    if (kind === undefined) return sharedText(`${plain(id)} `);
     const number = counts.get(kind)!;
     counts.set(kind, number - 1);
-    return `${plain(kind)} ${number}`;
+    return sharedText(`${plain(kind)} ${number}`);
   });
 }
 

@@ -5,6 +5,7 @@
 import { definition, type Domain } from "./domain.ts";
 import { type Formula, headed, parseFormula, parseTyped, type Typed } from "./formula.ts";
 import { describe, detached, type Node } from "./lists.ts";
+import { sharedText } from "./shared_text.ts";
 import { quoted, type Source } from "./source.ts";
 
 export interface Problem {
@@ -14,11 +15,11 @@ export interface Problem {
   /** Declared type by object. */
   readonly types: readonly string[];
   /** What holds at the start, flat: predicate's id, then its arguments, then the next. */
-  readonly init: Int32Array;
+  readonly init: Uint16Array;
   readonly goal: Formula;
 }
 
-/** Most objects that a problem may have: they are stored in 16 bits. */
+/** Most objects and predicates that a problem may have: they are stored in 16 bits. */
 const mostObjects = 65_000;
 
 /** @throws {UserError} with the line */
@@ -45,7 +46,7 @@ export function parseProblem(source: Source, domain: Domain): Problem {
     ...parseTyped(source, parts.get(":objects")?.rest ?? []),
   ];
   const types = typesByName(source, domain, declared);
-  const objects = [...types.keys()].sort().map(detached);
+  const objects = [...types.keys()].sort().map((name) => sharedText(detached(name)));
   const numbers = new Map(objects.map((name, number) => [name, number]));
   const { rest: [goal, ...more], line: goalLine } = required(":goal");
   if (goal === undefined || more.length > 0) source.fail(goalLine, "one condition in ':goal'");
@@ -78,8 +79,9 @@ function parseInit(
   domain: Domain,
   nodes: readonly Node[],
   numbers: ReadonlyMap<string, number>,
-): Int32Array {
+): Uint16Array {
   const flat: number[] = [];
+  if (domain.predicates.size > mostObjects) source.fail(1, `at most ${mostObjects} predicates`);
   for (const node of nodes) {
     const { head, list } = headed(source, node, "a fact");
     // Numbers (costs, distances) and what does not hold say nothing: unstated facts are false.
@@ -103,5 +105,5 @@ function parseInit(
       flat.push(number);
     }
   }
-  return Int32Array.from(flat);
+  return Uint16Array.from(flat);
 }

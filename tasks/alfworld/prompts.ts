@@ -1,6 +1,7 @@
 /**
  * The published wording of the agents' prompts, word for word, faults included: models were trained on it.
- * From the OREO authors' code (github.com/jwhj/OREO, examples/scratch/run_alfworld_async.py; Apache-2.0).
+ * From the OREO authors' code (github.com/jwhj/OREO, examples/scratch/run_alfworld_async.py; Apache-2.0)
+ * and ETO's (github.com/Yifan-Song793/ETO, eval_agent/prompt; commit a2fc5da).
  */
 import type { ChatMessage } from "../task.ts";
 
@@ -39,8 +40,8 @@ function instruction(take: string): string {
 
 /** The paper's, with its slip in the second action. */
 export const oreoInstruction = instruction("task");
-/** ETO's. */
-export const etoInstruction = instruction("take");
+/** ETO's, whose file ends with a line break. */
+export const etoInstruction = `${instruction("take")}\n`;
 
 /** The one worked example. */
 export const example: readonly ChatMessage[] = [

@@ -22,7 +22,7 @@ export class State implements Facts {
   readonly #held: Uint32Array;
   readonly #unsatisfied: Uint8Array | Uint16Array | Uint32Array;
   /** Applicable operators by command. */
-  readonly #counts: Uint16Array;
+  readonly #counts: Uint8Array | Uint32Array;
   /** Commands with an applicable operator. */
   readonly #admissible: Uint32Array;
   #goals = 0;
@@ -33,7 +33,9 @@ export class State implements Facts {
     this.denied = new Uint32Array(this.truth.length);
     this.#held = this.truth.slice();
     this.#unsatisfied = grounding.unsatisfied.slice();
-    this.#counts = new Uint16Array(commands.texts.length);
+    this.#counts = commands.mostOperators < 256
+      ? new Uint8Array(commands.texts.length)
+      : new Uint32Array(commands.texts.length);
     this.#admissible = new Uint32Array((commands.texts.length + 31) >> 5);
     this.reset();
   }
@@ -167,16 +169,17 @@ export class State implements Facts {
   /** The operator that a command stands for, or -1 where it is not admissible. */
   operatorOf(command: string): number {
     const { commands } = this.game.prepared;
-    const { texts, start, operators } = commands;
+    const { texts, ofOperator } = commands;
     let low = 0, high = texts.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (texts[middle]! < command) low = middle + 1;
+      if (texts.at(middle) < command) low = middle + 1;
       else high = middle;
     }
-    if (texts[low] === command && this.#counts[low]! > 0) {
-      for (let at = start[low]!; at < start[low + 1]!; at++) {
-        if (this.isApplicable(operators[at]!)) return operators[at]!;
+    if (low < texts.length && texts.at(low) === command && this.#counts[low]! > 0) {
+      // Searched, not listed: a list would be a tenth of what a game takes.
+      for (let at = ofOperator.indexOf(low); at >= 0; at = ofOperator.indexOf(low, at + 1)) {
+        if (this.isApplicable(at)) return at;
       }
     }
     return commands.unfixed.find((each) =>
@@ -187,7 +190,8 @@ export class State implements Facts {
   /** How an applicable operator is commanded. */
   commandOf(operator: number): string {
     const { texts, ofOperator } = this.game.prepared.commands;
-    return texts[ofOperator[operator]!] ?? this.#wording(operator);
+    const command = ofOperator[operator]!;
+    return command < texts.length ? texts.at(command) : this.#wording(operator);
   }
 
   #wording(operator: number): string {
@@ -202,7 +206,7 @@ export class State implements Facts {
     const result: string[] = [];
     for (let word = 0; word < this.#admissible.length; word++) {
       for (let bits = this.#admissible[word]!; bits !== 0; bits &= bits - 1) {
-        result.push(texts[word * 32 + 31 - Math.clz32(bits & -bits)]!);
+        result.push(texts.at(word * 32 + 31 - Math.clz32(bits & -bits)));
       }
     }
     if (unfixed.length === 0) return result;
@@ -228,7 +232,7 @@ export class State implements Facts {
         for (let fact = nextBit(bits, predicateStart[id]!, end); fact < end;) {
           const args = Array.from(
             { length: arity },
-            (_, at) => teller.entities[factArgs[fact * stride + at]!]!.name,
+            (_, at) => teller.names[factArgs[fact * stride + at]!]!,
           );
           lines.add(`${prefix}${name}(${args.join(", ")})`);
           fact = nextBit(bits, fact + 1, end);

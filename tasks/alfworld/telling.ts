@@ -6,6 +6,7 @@ import type { Domain } from "./domain.ts";
 import { asText, type Entity } from "./expression.ts";
 import { type Grammar, grammarFault } from "./grammar.ts";
 import type { Grounding } from "./ground.ts";
+import type { Problem } from "./problem.ts";
 import type { Query } from "./query.ts";
 import { GrammarProblem } from "./grammar_problem.ts";
 import type { Choice, Symbol } from "./symbols.ts";
@@ -30,13 +31,16 @@ const mostSymbols = 100_000;
 /** Tells about one game. */
 export class Teller {
   #budget = 0;
+  /** The rule that was followed last, for messages. */
+  #latest = "";
 
-  /** @param entities by object */
+  /** @param names what players call an object, by object */
   constructor(
     readonly domain: Domain,
     readonly grammar: Grammar,
     readonly grounding: Grounding,
-    readonly entities: readonly Entity[],
+    readonly problem: Problem,
+    readonly names: readonly string[],
   ) {}
 
   /** @throws {UserError} where the grammar lacks a rule or does not end */
@@ -46,7 +50,7 @@ export class Teller {
     try {
       this.#all(symbols, context, facts, parts, 0);
     } catch (error) {
-      if (error instanceof GrammarProblem) grammarFault(error.message);
+      if (error instanceof GrammarProblem) grammarFault(this.grammar, error);
       throw error;
     }
     return parts.join("");
@@ -83,7 +87,13 @@ export class Teller {
   }
 
   #spend(depth: number): void {
-    if (--this.#budget < 0 || depth > 500) grammarFault("its rules do not end");
+    if (--this.#budget >= 0 && depth <= 500) return;
+    const rule = this.#latest;
+    throw new GrammarProblem(
+      "rules that come to an end",
+      `none at '${rule}'`,
+      JSON.stringify(rule),
+    );
   }
 
   #rule(
@@ -93,13 +103,22 @@ export class Teller {
     parts: string[],
     depth: number,
   ): void {
+    this.#latest = name;
     this.#spend(depth);
     const rules = this.grammar.rules(name);
-    if (rules === undefined || rules.length === 0) grammarFault(`there is no rule '${name}'`);
+    if (rules === undefined || rules.length === 0) {
+      throw new GrammarProblem(`a rule '${name}'`, "none", `#${name}#`);
+    }
     const rule = rules.find(({ condition }) =>
       condition === undefined || this.#query(condition, context, facts, 1).length > 0
     );
-    if (rule === undefined) grammarFault(`no condition of rule '${name}' holds`);
+    if (rule === undefined) {
+      throw new GrammarProblem(
+        `a condition of rule '${name}' that holds`,
+        "none",
+        JSON.stringify(name),
+      );
+    }
     this.#all(rule.symbols, context, facts, parts, depth + 1);
   }
 
@@ -118,14 +137,17 @@ export class Teller {
   ): void {
     this.#spend(depth);
     if (content.kind === "rule") this.#rule(content.name, context, facts, parts, depth + 1);
-    else parts.push(asText(content.evaluate((name) => this.#entity(name, context))));
+    else parts.push(asText(content.evaluate((name) => this.#entity(name, context, content.text))));
   }
 
-  #entity(name: string, context: Context | undefined): Entity {
+  #entity(name: string, context: Context | undefined, text: string): Entity {
     for (let each = context; each !== undefined; each = each.outer) {
-      if (each.name === name) return this.entities[each.object]!;
+      if (each.name !== name) continue;
+      const { object } = each;
+      const { objects, types } = this.problem;
+      return { id: objects[object]!, type: types[object]!, name: this.names[object]! };
     }
-    return grammarFault(`nothing is called '${name}' where it is asked for`);
+    throw new GrammarProblem(`something called '${name}'`, `nothing, in '{${text}}'`, text);
   }
 
   /** "a", "a, and b", "a, b, and c"; the words between are rules of the grammar. */
@@ -175,7 +197,7 @@ export class Teller {
     };
     const { factArgs, stride, predicateStart } = this.grounding;
     const isOf = (object: number, type: string) =>
-      this.domain.types.get(this.entities[object]!.type)?.has(type) ?? false;
+      this.domain.types.get(this.problem.types[object]!)?.has(type) ?? false;
 
     const solve = (depth: number): void => {
       const atom = atoms[depth];
