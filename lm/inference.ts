@@ -8,7 +8,14 @@
  * each slot's sequence is. A slot's sequence ends at the newest column; how far back it reaches is its
  * length, and everything older is masked.
  */
-import { asType, dynamicSlice, dynamicUpdateSlice, matMulPairs, tf, whileLoop } from "../xla/mod.ts";
+import {
+  asType,
+  dynamicSlice,
+  dynamicUpdateSlice,
+  matMulPairs,
+  tf,
+  whileLoop,
+} from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   causalBias,
