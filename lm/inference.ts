@@ -8,7 +8,14 @@
  * each slot's sequence is. A slot's sequence ends at the newest column; how far back it reaches is its
  * length, and everything older is masked.
  */
-import { asType, dynamicSlice, dynamicUpdateSlice, tf, whileLoop } from "../xla/mod.ts";
+import {
+  asType,
+  dynamicSlice,
+  dynamicUpdateSlice,
+  matMulPairs,
+  tf,
+  whileLoop,
+} from "../xla/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   causalBias,
@@ -106,10 +113,10 @@ function mix(
   { keys, values }: LayerCache,
   bias: tf.Tensor,
 ): tf.Tensor4D {
-  const scores = tf.add(tf.matMul(query, keys), bias);
+  const scores = tf.add(matMulPairs(query, keys), bias);
   const weights = tf.exp(tf.sub(scores, rowMax(scores))) as tf.Tensor4D;
   // Dividing after the product touches headDim numbers a query instead of the cache's length.
-  return tf.div(tf.matMul(weights, values), tf.sum(weights, -1, true));
+  return tf.div(matMulPairs(weights, values), tf.sum(weights, -1, true));
 }
 
 /** The shared parts of one decoding step, the same for every layer and model. */

@@ -8,14 +8,11 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  ByteFallbackDecoder,
-  SequenceDecoder,
-  Tokenizer as HuggingFaceTokenizer,
-} from "@huggingface/tokenizers";
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { ChatTemplate } from "./chat_template.ts";
+import { decodeBytesExactly, splitExactly } from "./tokenizer_repairs.ts";
 
 /** One message of a conversation; other fields (tool calls...) reach the template as they are. */
 export interface ChatMessage {
@@ -91,6 +88,7 @@ export class Tokenizer {
       throw new UserError(`${source}: tokenizer.json: ${(cause as Error).message}`, { cause });
     }
     decodeBytesExactly(this.#inner.decoder);
+    splitExactly(this.#inner.pre_tokenizer);
     this.#added = new Map(parsed.added_tokens.map((token) => [token.content, token.id]));
     this.#specialIds = new Set(
       parsed.added_tokens.filter((token) => token.special === true).map((token) => token.id),
@@ -260,25 +258,6 @@ export class Tokenizer {
       throw new UserError(`the chat template failed: ${(cause as Error).message}`, { cause });
     }
   }
-}
-
-/**
- * Byte-fallback tokens (`<0x0A>`) decode as in Hugging Face's library: a run of bytes that is not valid
- * UTF-8 gives one U+FFFD a byte, and a byte-order mark is a character like any other.
- */
-function decodeBytesExactly(decoder: unknown): void {
-  if (decoder instanceof SequenceDecoder) decoder.decoders.forEach(decodeBytesExactly);
-  if (!(decoder instanceof ByteFallbackDecoder)) return;
-  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  decoder.text_decoder = Object.assign(new TextDecoder(), {
-    decode: (bytes: Uint8Array) => {
-      try {
-        return strict.decode(bytes);
-      } catch {
-        return "\ufffd".repeat(bytes.length);
-      }
-    },
-  });
 }
 
 function parseJson(text: string | undefined, source: string): unknown {

@@ -106,3 +106,72 @@ Deno.test("a template's range counts as Python's, and not for ever", () => {
   assert.throws(() => render(each("range(10 ** 9)")), UserError);
   assert.throws(() => render(each("range(1, 2, 0)")), UserError);
 });
+
+/** The character that stands for a byte in byte-level vocabularies (GPT-2's table). */
+function byteCharacter(byte: number): string {
+  const shown = (b: number) => (b > 32 && b < 127) || (b > 160 && b !== 173);
+  if (shown(byte)) return String.fromCharCode(byte);
+  let hidden = 0;
+  for (let b = 0; b < byte; b++) if (!shown(b)) hidden++;
+  return String.fromCharCode(256 + hidden);
+}
+
+/** Pieces that a byte-level tokenizer which could join any two bytes of `text` cuts it into. */
+function pieces(text: string, preTokenizers: object[]): string[] {
+  const spelled = (part: string) => [...new TextEncoder().encode(part)].map(byteCharacter);
+  const letters = Array.from({ length: 256 }, (_, byte) => byteCharacter(byte));
+  const merges: string[][] = [];
+  const tokens = new Set(letters);
+  const characters = spelled(text);
+  // Longer and longer beginnings from every place: whatever is not cut becomes one token.
+  for (let from = 0; from < characters.length; from++) {
+    for (let to = from + 1; to < characters.length; to++) {
+      merges.push([characters.slice(from, to).join(""), characters[to]!]);
+      tokens.add(characters.slice(from, to + 1).join(""));
+    }
+  }
+  const tokenizer = new Tokenizer({
+    "tokenizer.json": JSON.stringify({
+      added_tokens: [],
+      normalizer: null,
+      pre_tokenizer: { type: "Sequence", pretokenizers: preTokenizers },
+      post_processor: null,
+      decoder: { type: "ByteLevel" },
+      model: {
+        type: "BPE",
+        vocab: Object.fromEntries([...tokens].map((token, id) => [token, id])),
+        merges,
+      },
+    }),
+  });
+  return tokenizer.encode(text).map((id) => tokenizer.decode([id]));
+}
+
+// What `tokenizers` 0.23 in Python cuts these texts into.
+const plain = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+
+Deno.test("digits are Unicode's numbers: fractions, superscripts, other scripts", () => {
+  const each = { type: "Digits", individual_digits: true };
+  assert.deepEqual(pieces("x\u00b2+\u00bd a12", [each, plain]), [
+    "x",
+    "\u00b2",
+    "+",
+    "\u00bd",
+    " a",
+    "1",
+    "2",
+  ]);
+  const runs = { type: "Digits", individual_digits: false };
+  assert.deepEqual(pieces("a\u0663\u0664b1\u2163", [runs, plain]), [
+    "a",
+    "\u0663\u0664",
+    "b",
+    "1\u2163",
+  ]);
+});
+
+Deno.test("byte-level words end at Unicode's white space", () => {
+  const words = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
+  assert.deepEqual(pieces("! \ufeff?", [words]), ["!", " \ufeff?"]);
+  assert.deepEqual(pieces("!\u0085?", [words]), ["!", "\u0085", "?"]);
+});

@@ -5,6 +5,7 @@ import {
   isBfloat16,
   jit,
   matMulInt8,
+  matMulPairs,
   matMulRows,
   quantizeRows,
   tf,
@@ -71,6 +72,18 @@ Deno.test("a few rows times a matrix is the plain product, alone and in a progra
   const want = tf.matMul(x, w, false, true).dataSync();
   for (const product of [matMulRows(x, w), jit(matMulRows)(x, w)]) {
     assert.deepEqual(product.shape, [3, 11]);
+    for (const [i, y] of product.dataSync().entries()) assert.ok(Math.abs(y - want[i]!) < 1e-5);
+  }
+});
+
+Deno.test("pairs of small matrices have their plain products, whatever the number of rows", async () => {
+  await useBackend();
+  for (const rows of [1, 2, 3]) {
+    const a = tf.randomNormal<tf.Rank.R4>([3, 2, rows, 5], 0, 1, "float32", 1);
+    const b = tf.randomNormal<tf.Rank.R4>([3, 2, 5, 7], 0, 1, "float32", 2);
+    const want = tf.matMul(a, b).dataSync();
+    const product = jit(matMulPairs)(a, b);
+    assert.deepEqual(product.shape, [3, 2, rows, 7]);
     for (const [i, y] of product.dataSync().entries()) assert.ok(Math.abs(y - want[i]!) < 1e-5);
   }
 });

@@ -30,6 +30,7 @@ export {
   dynamicSlice,
   dynamicUpdateSlice,
   makeMesh,
+  matMulPairs,
   matMulRows,
   shard,
   stopGradient,

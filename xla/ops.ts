@@ -189,6 +189,22 @@ export function matMulRows(x: tf.Tensor2D, w: tf.Tensor2D): tf.Tensor2D {
   return core.run("MatMulRows", { x, w }, {}) as tf.Tensor2D;
 }
 
+/** Rows of a matrix up to which XLA's CPU multiplies faster one by one, see {@link matMulPairs}. */
+const FEW_ROWS = 2;
+
+/**
+ * `a · b` of many pairs of small matrices: [..., rows, inner] x [..., inner, columns] ->
+ * [..., rows, columns]. No gradient. XLA's CPU hands each pair to a library for large products, whose
+ * start costs more than two short rows do; products of a single row are loops of the program's own.
+ */
+export function matMulPairs(a: tf.Tensor4D, b: tf.Tensor4D): tf.Tensor4D {
+  const [outer, pairs, rows, inner] = a.shape;
+  const alone = rows > 1 && rows <= FEW_ROWS && activeCore()?.platform === "cpu";
+  if (!alone) return tf.matMul(a, b);
+  const row = (i: number) => tf.slice(a, [0, 0, i, 0], [outer, pairs, 1, inner]);
+  return tf.concat4d(Array.from({ length: rows }, (_, i) => tf.matMul(row(i), b)), 2);
+}
+
 /**
  * `fn` whose intermediate results are not kept for the backward pass but computed again there. Gradients
  * reach the arguments only, not tensors that `fn` closes over. Outside the xla backend, `fn` itself.
