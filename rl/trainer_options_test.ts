@@ -325,3 +325,15 @@ Deno.test("where no rate is given each method's peak is the paper's", async () =
     assert.equal(oreoObjective("oreo", networks, { level }).settings.alpha, alpha, level);
   }
 });
+
+Deno.test("the baselines tell how far they are from the reference in the data", async () => {
+  const ids = tf.tensor2d(data.map((t) => [0, ...t.responseIds]), undefined, "int32");
+  const own = await tf.tidy(() => networks.policy.logProbs(start.policy, ids)).array();
+  // Each token 0.1 nats likelier than under a reference that the data claim to come from.
+  const scored = data.map((t, i) => ({ ...t, refLogProbs: own[i]!.map((x) => x - 0.1) }));
+  const once = { steps: 1, batchSize: 30, seed: 0, padId: 0, maxLength: 4 };
+  for (const trainer of [trainDpo, trainKto, trainRejectionSampling]) {
+    const { metrics } = await trainer(networks.policy, start.policy, scored, once);
+    assertClose([metrics.kl_k3!], [Math.exp(-0.1) - 0.9], { absolute: 1e-6 }, trainer.name);
+  }
+});
