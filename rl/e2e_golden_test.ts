@@ -75,7 +75,8 @@ function optionsOf(flags: Run["config"]["flags"]): Chosen {
   const alpha = take<number>("kl_reg");
   const chosen: Chosen = {
     level: response ? "response" : stepLevel ? "step" : "token",
-    kl: exact ? reverse ? "exactReverse" : "exact" : "k3",
+    // Without a regulariser either gives log-ratios; those of one program begin at exactly 0.
+    kl: reverse ? "exactReverse" : exact || (alpha ?? target) === undefined ? "exact" : "k3",
     klTarget: target === undefined ? undefined : { target, initial, learningRate },
     ...(target === undefined ? { alpha: alpha ?? 0 } : {}),
     oneStep: oneStep === true,
