@@ -121,7 +121,8 @@ export function dqoLoss(inputs: BellmanInputs): tf.Scalar {
  *
  * @param nextValue where V(s_{t+1}) is read: at the next `state`, the default; or, as the code does at
  *   token level, at the next `column`, which after a turn's last action is the prefix that ends with the
- *   first token of an observation, no state. They differ there alone.
+ *   first token of an observation, no state. They differ there alone, the last turn included; the code's
+ *   rows are padded on the left.
  */
 export function oneStepLoss(
   inputs: BellmanInputs,
@@ -130,7 +131,7 @@ export function oneStepLoss(
   const { stateMask, rewards, beta } = inputs;
   const values = stopGradient(inputs.values);
   const next = nextStates(values, stateMask);
-  const after = nextValue === "state" ? next.values : shiftLeft(values, 1).mul(next.present);
+  const after = nextValue === "state" ? next.values : shiftLeft(values, 1);
   const sums = reverseCumulativeSum(maskedLogRatios(inputs));
   const ofStep = sums.sub(nextStates(sums, stateMask).values);
   const reward = rewards.expandDims(1).mul(next.present.neg().add(1));
