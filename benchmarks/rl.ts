@@ -3,10 +3,12 @@
  * padding of the paper's code, and in the best JAX that we could write, which gets the arrays that our
  * trainer packs. The three take turns on the same data from the same parameters; their losses are
  * compared, so that they are known to compute the same. Then the memory that a step plans, against what
- * its shapes need. BENCH_CASES, a regular expression, limits the
+ * its shapes need. Beside the time on the clock stand the CPU seconds of all cores, which say more where
+ * other programs compute, too, though waiting threads may spin in them. BENCH_CASES, a regular expression, limits the
  * sizes; BENCH_ROUNDS is how often they take turns (3).
  */
 import { join } from "node:path";
+import process from "node:process";
 import { UserError } from "../errors.ts";
 import {
   addValueHead,
@@ -84,6 +86,8 @@ export function syntheticTrajectories(count: number, vocab: number): Trajectory[
 
 interface Measured {
   seconds: number[];
+  /** Seconds of all cores, which other programs on the machine lengthen less. */
+  cpu: number[];
   losses: number[][];
 }
 
@@ -92,9 +96,15 @@ async function ask(peer: Peer, request: Record<string, unknown>): Promise<Measur
 }
 
 /** Seconds of the second pass over the data, each step's best of the rounds: others use the machine. */
-function timed(rounds: Measured[]): number {
+function timed(rounds: Measured[], of: "seconds" | "cpu" = "seconds"): number {
   return Array.from({ length: perEpoch }, (_, i) => perEpoch + i)
-    .reduce((sum, step) => sum + Math.min(...rounds.map(({ seconds }) => seconds[step]!)), 0);
+    .reduce((sum, step) => sum + Math.min(...rounds.map(({ [of]: x }) => x[step]!)), 0);
+}
+
+/** Seconds that this process has computed, on all cores. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 async function write(path: string, params: Record<string, tf.Tensor>): Promise<void> {
@@ -183,17 +193,21 @@ async function runCase(
   };
   const packedOptions = { ...options, packing: {}, plan: () => batches };
   const ours = async (packing: boolean): Promise<Measured & { padding: number }> => {
-    const found: Measured = { seconds: [], losses: [] };
+    const found: Measured = { seconds: [], cpu: [], losses: [] };
     let padding = 0;
     let last = performance.now();
+    let lastCpu = cpuSeconds();
     const result = await trainOreo(inputs, {
       ...(packing ? packedOptions : options),
       onMetrics: (_, metrics) => {
         const now = performance.now();
+        const nowCpu = cpuSeconds();
         found.seconds.push((now - last) / 1000);
+        found.cpu.push(nowCpu - lastCpu);
         found.losses.push([metrics.value_loss!, metrics.policy_loss!, metrics.kl!]);
         padding += metrics.padding! / steps;
         last = now;
+        lastCpu = nowCpu;
       },
     });
     tf.dispose([result.policy, result.value]);
@@ -227,6 +241,11 @@ async function runCase(
       percent(padding.bucketed)
     } in buckets; ` +
       `packed is ${(rate(runs.ours) / rate([bucketed])).toFixed(2)} × as fast as in buckets`,
+  );
+  const cpu = (of: Measured[]) => (timed(of, "cpu") / (perEpoch * batch)).toFixed(3);
+  console.log(
+    `${name}: CPU seconds a sample: ${peers.torch.name} ${cpu(runs.torch)}, ` +
+      `${peers.jax.name} ${cpu(runs.jax)}, ours ${cpu(runs.ours)}`,
   );
   reportMemory(name, { config, inputs, options: packedOptions, batch: packed[0]! });
   tf.dispose([policy, value]);

@@ -63,7 +63,16 @@ const RULES: readonly PanelRule[] = [
   { title: "Sequences per second", series: { sequences_per_second: "sequences" }, detail: true },
   { title: "TFLOP per second", series: { tflops_per_second: "TFLOP/s" }, detail: true },
   { title: "Share of the device's peak", series: { mfu: "share" }, detail: true },
-  { title: "Memory in GiB", series: { memory_gib: "memory" }, detail: true },
+  { title: "Weight of the KL regulariser", series: { kl_weight: "weight" }, detail: true },
+  {
+    title: "Memory in GiB",
+    series: {
+      memory_gib: "process",
+      device_memory_gib: "device",
+      device_memory_peak_gib: "device, most",
+    },
+    detail: true,
+  },
   { title: "Share of padding", series: { padding: "padding" }, detail: true },
 ];
 

@@ -48,6 +48,7 @@ export class BatchSource {
         maxLength: options.maxLength,
       }),
       normalisation: options.normalisation ?? "sequence",
+      actionNormalisation: options.actionNormalisation,
       level: options.level ?? "token",
       microBatch: Math.min(options.microBatch ?? this.#batchSize, this.#batchSize),
       multiple: devices,
@@ -99,8 +100,9 @@ export class BatchSource {
   settings(): Fingerprint {
     const { options } = this;
     const data = createHash("sha256");
-    for (const { promptIds, responseIds, reward } of this.items) {
-      data.update(`${promptIds.length} ${responseIds.join(",")} ${reward};`);
+    // Not the reference's log-probabilities: those computed on other devices differ by rounding.
+    for (const { promptIds, responseIds, actionMask, stepEnds, reward } of this.items) {
+      data.update(JSON.stringify([promptIds, responseIds, actionMask, stepEnds, reward]));
     }
     return {
       data: data.digest("hex").slice(0, 16),
@@ -109,6 +111,9 @@ export class BatchSource {
       microBatch: this.#collate.microBatch!,
       seed: options.seed,
       normalisation: this.#collate.normalisation!,
+      ...(options.actionNormalisation === undefined
+        ? {}
+        : { actionNormalisation: options.actionNormalisation }),
       level: this.#collate.level!,
       buckets: this.#collate.buckets.join(),
       window: options.window ?? null,

@@ -119,6 +119,8 @@ export interface CollateOptions {
   padId: number;
   buckets: readonly number[];
   normalisation?: Normalisation;
+  /** That of the actions' weights; default `normalisation`. */
+  actionNormalisation?: Normalisation | undefined;
   /** Where states are: before every action token, or before every step's first. Default token. */
   level?: "token" | "step";
   /** Sequences per micro-batch; default all. */
@@ -145,15 +147,18 @@ export function columnsOf(item: Item, level: "token" | "step") {
 /** The weight of each column of an item's actions and of its states, by item. */
 export function weightsOf(
   columns: readonly { actions: number[]; starts: number[] }[],
-  normalisation: Normalisation = "sequence",
+  { normalisation: ofStates = "sequence", actionNormalisation = ofStates }: Pick<
+    CollateOptions,
+    "normalisation" | "actionNormalisation"
+  > = {},
 ) {
-  const weigh = (kind: "actions" | "starts") => {
+  const weigh = (kind: "actions" | "starts", normalisation: Normalisation) => {
     const counts = columns.map((c) => c[kind].length);
     const total = counts.reduce((sum, n) => sum + n, 0);
     const rows = counts.filter((n) => n > 0).length;
     return counts.map((n) => normalisation === "token" ? 1 / total : 1 / (n * rows));
   };
-  return { actions: weigh("actions"), starts: weigh("starts") };
+  return { actions: weigh("actions", actionNormalisation), starts: weigh("starts", ofStates) };
 }
 
 /**
@@ -166,7 +171,7 @@ export function collate(items: readonly Item[], options: CollateOptions): Batch[
   const size = options.microBatch ?? items.length;
   const rows = roundUp(size, options.multiple ?? 1);
   const columns = items.map((item) => columnsOf(item, level));
-  const weights = weightsOf(columns, options.normalisation);
+  const weights = weightsOf(columns, options);
   const batches: Batch[] = [];
   for (let start = 0; start < items.length; start += size) {
     const part = items.slice(start, start + size);

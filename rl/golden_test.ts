@@ -111,12 +111,7 @@ function oreoCase(file: OreoFile, states: "state_mask_token" | "state_mask_step"
 for (const path of goldenFiles("losses", /^oreo_(single|multi).*\.json$/)) {
   const file = readJson<OreoFile>(path);
   for (const [name, expected] of Object.entries(file.fit)) {
-    // Here the code takes V after an observation's first token for the next state's; we the next state's.
-    const otherPolicyLoss = name === "x_single_step_token" && path.includes("multi");
-    const compared = otherPolicyLoss
-      ? "value loss and its gradient, not the policy loss, whose next states are others"
-      : "value loss, policy loss, KL and their gradients";
-    Deno.test(`${basename(path)} ${name}: ${compared}`, () => {
+    Deno.test(`${basename(path)} ${name}: losses, KL and their gradients`, () => {
       const { ids, reference, actionMask, values, logits, bellman } = oreoCase(
         file,
         expected.state_mask,
@@ -129,7 +124,7 @@ for (const path of goldenFiles("losses", /^oreo_(single|multi).*\.json$/)) {
         const stateWeights = flags.importance_sampling
           ? perState.mul(importanceWeights(inputs).expandDims(1)) as tf.Tensor2D
           : perState;
-        return { ...inputs, stateWeights, clipLogRatios: flags.clip_log };
+        return { ...inputs, stateWeights, perState, clipLogRatios: flags.clip_log };
       };
       const [critic, [gradValues]] = valueAndGrads((v) => {
         const logProbs = chosenLogProbs(nextTokenDistributions(logits), ids);
@@ -138,7 +133,6 @@ for (const path of goldenFiles("losses", /^oreo_(single|multi).*\.json$/)) {
       assertClose([critic], [expected.critic_loss], lossTolerance, "value loss");
       assertClose(gradValues!, flat(expected.grad_values), gradTolerance, "grad of values");
 
-      if (otherPolicyLoss) return;
       const level = flags.traj_actor_loss ? "response" : flags.step_level ? "step" : "token";
       const divergence = (policy: tf.Tensor3D, logRatios: tf.Tensor2D) =>
         flags.unbiased_kl
@@ -147,9 +141,16 @@ for (const path of goldenFiles("losses", /^oreo_(single|multi).*\.json$/)) {
       const weights = normalise(actionMask);
       const [total, [gradLogits]] = valueAndGrads((x) => {
         const policy = nextTokenDistributions(x as tf.Tensor3D);
-        const { stateWeights, ...inputs } = withFlags(chosenLogProbs(policy, ids), values);
+        const { stateWeights, perState, ...inputs } = withFlags(
+          chosenLogProbs(policy, ids),
+          values,
+        );
         const policyTerm = flags.single_step_actor_loss
-          ? oneStepLoss({ ...inputs, stateWeights })
+          // At token level the code takes the next column's value for the next state's.
+          ? oneStepLoss(
+            { ...inputs, stateWeights: perState },
+            flags.step_level ? "state" : "column",
+          )
           : policyLoss(level === "response" ? inputs : { ...inputs, stateWeights }, level);
         const loss = flags.hinge_coeff === undefined
           ? policyTerm
@@ -281,14 +282,15 @@ interface DpoFile {
   n_pairs: number;
   loss: number;
   grad_policy_logits: number[][][];
-  openrlhf_label_smoothing_0_1: number;
+  openrlhf_label_smoothing_0_1?: number;
+  openrlhf_ipo?: number;
 }
 
 for (const path of goldenFiles("losses", /^dpo_.*\.json$/)) {
   Deno.test(`${basename(path)}: DPO loss and gradient`, () => {
     const file = readJson<DpoFile>(path);
     const { inputs, n_pairs: pairs, beta } = file;
-    const loss = (logits: tf.Tensor, labelSmoothing: number) => {
+    const loss = (logits: tf.Tensor, labelSmoothing: number, ipo = false) => {
       const ratios = responseLogRatios(
         logits as tf.Tensor3D,
         inputs.ref_logits,
@@ -300,14 +302,23 @@ for (const path of goldenFiles("losses", /^dpo_.*\.json$/)) {
         rejectedLogRatios: ratios.slice([pairs], [pairs]),
         beta,
         labelSmoothing,
+        ipo,
       });
     };
     const logits = tf.tensor3d(inputs.policy_logits);
     const [value, [grad]] = valueAndGrads((x) => loss(x!, 0), [logits]);
     assertClose([value], [file.loss], lossTolerance, "loss");
     assertClose(grad!, flat(file.grad_policy_logits), gradTolerance, "grad of logits");
-    const smoothed = tf.tidy(() => loss(logits, 0.1)).dataSync();
-    assertClose(smoothed, [file.openrlhf_label_smoothing_0_1], lossTolerance, "label smoothing");
+    for (
+      const [name, found, expected] of [
+        ["label smoothing", () => loss(logits, 0.1), file.openrlhf_label_smoothing_0_1],
+        ["IPO", () => loss(logits, 0, true), file.openrlhf_ipo],
+      ] as const
+    ) {
+      // Not in every file.
+      if (expected === undefined) continue;
+      assertClose(tf.tidy(found).dataSync(), [expected], lossTolerance, name);
+    }
   });
 }
 

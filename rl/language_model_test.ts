@@ -20,7 +20,7 @@ import type { Models } from "./gradients.ts";
 import { languageNetworks } from "./networks.ts";
 import { beamSearch } from "./search.ts";
 import { assertClose, randomTrajectories, tinyConfig as config } from "./test_support.ts";
-import type { Level } from "./objectives/mod.ts";
+import { type Level, levels } from "./objectives/mod.ts";
 import { oreoObjective, type OreoObjectiveOptions } from "./oreo_objective.ts";
 import { pack, type PackShapes } from "./packing.ts";
 import { objectiveGradients, upload } from "./trainer_programs.ts";
@@ -64,7 +64,7 @@ async function gradientOf(
   return total!;
 }
 
-for (const level of ["token", "step"] as const) {
+for (const level of levels) {
   Deno.test(`padding, batch order and micro-batches do not change the ${level}-level gradient`, async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(1000), fc.integer({ min: 1, max: 3 }), async (seed, microBatch) => {
@@ -93,7 +93,7 @@ const packings: PackShapes[] = [
   { time: 16, most: 8, rows: [8], sequences: 8, columns: 24, share: 1 },
 ];
 
-for (const level of ["token", "step", "response"] as const) {
+for (const level of levels) {
   Deno.test(`packing several sequences into a row does not change the ${level}-level gradient`, async () => {
     await fc.assert(
       fc.asyncProperty(

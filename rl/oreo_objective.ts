@@ -9,10 +9,12 @@ import {
   type BellmanInputs,
   dqoLoss,
   firstStates,
+  hingeLoss,
   importanceWeights,
   type KlEstimator,
   klK3,
   type Level,
+  oneStepLoss,
   policyLoss,
   reverseCumulativeSum,
   valueLoss,
@@ -54,10 +56,25 @@ export interface OreoObjectiveOptions {
   /** See `BellmanInputs.clipLogRatios`; off by default, as in the paper. */
   clipLogRatios?: number | undefined;
   /**
-   * Weighs sequences by `importanceWeights`, in both losses. Off by default, as in the paper. With
-   * normalisation `token` it is the code's `--importance_sampling_2`.
+   * Weighs sequences by `importanceWeights`: in V's loss, and in the policy's at token and step level
+   * (the code's `--importance_sampling`). Off by default, as in the paper. With normalisation `token`
+   * and the regulariser's left at `sequence` it is the code's `--importance_sampling_2`.
    */
   importanceSampling?: boolean | undefined;
+  /** The policy's loss is `oneStepLoss`, at token or step level. Off by default, as in the paper. */
+  oneStep?: boolean | undefined;
+  /** Weight of `hingeLoss`, at response level. Off by default, as in the paper. */
+  hinge?: number | undefined;
+  /**
+   * R = scale · outcome + offset. Default 1 and 0, the paper's, so that V is a chance; the code's data
+   * set has 2 and −1 unless it is told (its released scripts tell it 1 and 0, but for ALFWorld).
+   */
+  reward?: RewardMap | undefined;
+}
+
+export interface RewardMap {
+  scale: number;
+  offset: number;
 }
 
 /** The regulariser's weight in the paper. */
@@ -82,6 +99,7 @@ export function oreoObjective(
   options: OreoObjectiveOptions,
 ): Objective {
   const { level = "token", beta = 0.03, kl = "exact", klTarget, emaDecay } = options;
+  const { oneStep = false, hinge, reward = { scale: 1, offset: 0 } } = options;
   const alpha = options.alpha ?? defaultAlpha[level];
   const joint = name !== "oreo.value";
   const sums = joint
@@ -91,6 +109,7 @@ export function oreoObjective(
       "policy_loss",
       "kl",
       "kl_k3",
+      "kl_weight",
       "clipped",
       ...valueSums,
       ...advantageSums,
@@ -102,11 +121,15 @@ export function oreoObjective(
     logRatios,
     actionMask: batch.actionWeights.greater(0) as tf.Tensor2D,
     stateMask: batch.stateWeights.greater(0) as tf.Tensor2D,
-    rewards: batch.rewards,
+    rewards: batch.rewards.mul(reward.scale).add(reward.offset) as tf.Tensor1D,
     beta,
     stateWeights: batch.stateWeights,
     clipLogRatios: options.clipLogRatios,
   });
+
+  /** What people watch is V as a chance of success, whatever the rewards are. */
+  const statisticsOfValue = (values: tf.Tensor2D, batch: BatchTensors) =>
+    valueStatistics(values.sub(reward.offset).div(reward.scale) as tf.Tensor2D, batch);
 
   const ofValueAlone = (inputs: ObjectiveInputs, batch: BatchTensors) => {
     const { policy, reference } = inputs.constants;
@@ -116,7 +139,7 @@ export function oreoObjective(
       reference === undefined ? batch.refLogProbs : logProbs(reference),
     ) as tf.Tensor2D;
     const loss = valueLoss(bellman(values, logRatios, batch));
-    return { loss, kept: [loss, ...valueStatistics(values, batch)] };
+    return { loss, kept: [loss, ...statisticsOfValue(values, batch)] };
   };
 
   const ofBoth = (inputs: ObjectiveInputs, batch: BatchTensors) => {
@@ -144,31 +167,33 @@ export function oreoObjective(
       : undefined;
     const weigh = (weights: tf.Tensor2D) =>
       rowWeights === undefined ? weights : weights.mul(rowWeights) as tf.Tensor2D;
-    forValue.stateWeights = weigh(forValue.stateWeights);
     const forPolicy: BellmanInputs = { ...forValue, logRatios };
+    forValue.stateWeights = weigh(forValue.stateWeights);
 
     const k3 = weightedSum(klK3(logRatios), actionWeights);
     const statistics = [
-      ...valueStatistics(forValue.values, batch),
-      ...advantageStatistics({ ...forPolicy, stateWeights: batch.stateWeights }),
+      ...statisticsOfValue(forValue.values, batch),
+      ...advantageStatistics(forPolicy),
     ];
     if (name === "dqo") {
-      const loss = dqoLoss(forPolicy);
-      return { loss, kept: [loss, loss, loss, k3, k3, tf.scalar(0), ...statistics] };
+      const loss = dqoLoss({ ...forPolicy, stateWeights: forValue.stateWeights });
+      return { loss, kept: [loss, loss, loss, k3, k3, tf.scalar(0), tf.scalar(0), ...statistics] };
     }
     const ofValue = valueLoss(forValue);
-    // A response's single state weighs as much as all states of its sequence together.
-    const ofPolicy = policyLoss(
-      level === "response"
-        ? {
-          ...forPolicy,
-          stateWeights: firstStates(forPolicy.stateMask).mul(
-            forValue.stateWeights.sum(1, true),
-          ),
-        }
-        : forPolicy,
-      level,
-    );
+    const policyTerm = (): tf.Scalar => {
+      if (oneStep) return oneStepLoss(forPolicy);
+      if (level !== "response") {
+        return policyLoss({ ...forPolicy, stateWeights: forValue.stateWeights }, level);
+      }
+      // A response's single state weighs as much as all states of its sequence together.
+      const stateWeights = firstStates(forPolicy.stateMask)
+        .mul(batch.stateWeights.sum(1, true)) as tf.Tensor2D;
+      const squared = policyLoss({ ...forPolicy, stateWeights }, level);
+      if (hinge === undefined) return squared;
+      const outcomes = { ...forPolicy, rewards: batch.rewards };
+      return squared.add(hingeLoss(outcomes, inputs.batchSums).mul(hinge)) as tf.Scalar;
+    };
+    const ofPolicy = policyTerm();
     const divergence = kl === "k3" ? k3 : weightedSum(compared!.divergence(), actionWeights);
     const weight = klTarget === undefined
       ? tf.scalar(alpha)
@@ -176,7 +201,16 @@ export function oreoObjective(
     const loss = ofValue.add(ofPolicy).add(divergence.mul(weight)) as tf.Scalar;
     return {
       loss,
-      kept: [loss, ofValue, ofPolicy, divergence, k3, clippedShare(forValue), ...statistics],
+      kept: [
+        loss,
+        ofValue,
+        ofPolicy,
+        divergence,
+        k3,
+        weight.mul(actionWeights.sum()) as tf.Scalar,
+        clippedShare(forValue),
+        ...statistics,
+      ],
     };
   };
 
@@ -189,6 +223,11 @@ export function oreoObjective(
     settings: settingsOf(options, { level, beta, alpha, kl, joint }),
     sums,
     loss: (inputs, batch) => joint ? ofBoth(inputs, batch) : ofValueAlone(inputs, batch),
+    // The hinge is a mean over the batch's successes.
+    ...(hinge === undefined || !joint ? {} : {
+      batchSums: (_: ObjectiveInputs, { rewards }: BatchTensors) =>
+        rewards.sum().expandDims(0) as tf.Tensor1D,
+    }),
     describe: (raw) =>
       joint ? describeJoint(raw, options) : {
         value_loss: raw.loss!,
@@ -215,7 +254,8 @@ function clippedShare(inputs: BellmanInputs): tf.Scalar {
 
 /** What is off leaves no trace, so that checkpoints from before an option existed still fit. */
 function settingsOf(
-  { klTarget, emaDecay, clipLogRatios, importanceSampling }: OreoObjectiveOptions,
+  { klTarget, emaDecay, clipLogRatios, importanceSampling, oneStep, hinge, reward }:
+    OreoObjectiveOptions,
   { joint, level, beta, alpha, kl }: {
     joint: boolean;
     level: Level;
@@ -232,22 +272,27 @@ function settingsOf(
     ...(emaDecay === undefined || !joint ? {} : { emaDecay }),
     ...(klTarget === undefined || !joint ? {} : { klTarget: JSON.stringify(klTarget) }),
     ...(importanceSampling && joint ? { importanceSampling } : {}),
+    ...(oneStep && joint ? { oneStep } : {}),
+    ...(hinge === undefined || !joint ? {} : { hinge }),
+    ...(reward === undefined ? {} : { reward: JSON.stringify(reward) }),
   };
 }
 
 /**
  * Metrics: the loss terms, the divergence from the reference (`kl` as it is regularised, `kl_k3` as it
- * is estimated on the data's tokens), `describeValue`, `describeAdvantage`.
+ * is estimated on the data's tokens; `kl_weight` where it is adapted), `describeValue`,
+ * `describeAdvantage`.
  */
 function describeJoint(
   raw: Record<string, number>,
-  { clipLogRatios }: OreoObjectiveOptions,
+  { clipLogRatios, klTarget }: OreoObjectiveOptions,
 ): Record<string, number> {
   return {
     value_loss: raw.value_loss!,
     policy_loss: raw.policy_loss!,
     kl: raw.kl!,
     kl_k3: raw.kl_k3!,
+    ...(klTarget === undefined ? {} : { kl_weight: raw.kl_weight! }),
     ...(clipLogRatios === undefined ? {} : { clipped: raw.clipped! }),
     ...describeValue(raw),
     ...describeAdvantage(raw),

@@ -188,7 +188,7 @@ export function pack(
   const { padId, shapes, level = "token", multiple = 1, together = 1 } = options;
   const { time, columns, most } = shapes;
   const found = items.map((item) => columnsOf(item, level));
-  const weights = weightsOf(found, options.normalisation);
+  const weights = weightsOf(found, options);
   return packedParts(items, { time, most, together }).map((members) => {
     // Those that belong together follow each other, whatever their rows.
     const part = members.flat().sort((a, b) => a - b);

@@ -8,7 +8,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { leavesOf, type tf } from "../xla/mod.ts";
+import { deviceMemory, leavesOf, type tf } from "../xla/mod.ts";
 import type { Item } from "./batches.ts";
 import { BatchSource } from "./batch_source.ts";
 import type { Models } from "./gradients.ts";
@@ -235,10 +235,20 @@ class TrainingRun {
     await new Promise((resolve) => setImmediate(resolve));
   }
 
-  /** What depends on the machine: arithmetic a second, and this process's memory in GiB. */
+  /**
+   * What depends on the machine: arithmetic a second, and memory in GiB, of this process and of the
+   * device that has most of it in use, now and at most since the process began.
+   */
   #efficiency(tokensPerSecond: number): Record<string, number> {
     const { flops } = this.options;
-    const memory = { memory_gib: Deno.memoryUsage().rss / 2 ** 30 };
+    const gib = (bytes: number) => bytes / 2 ** 30;
+    const devices = deviceMemory();
+    const peaks = devices.flatMap(({ peak }) => peak ?? []);
+    const memory = {
+      memory_gib: gib(Deno.memoryUsage().rss),
+      device_memory_gib: gib(Math.max(...devices.map(({ inUse }) => inUse))),
+      ...(peaks.length === 0 ? {} : { device_memory_peak_gib: gib(Math.max(...peaks)) }),
+    };
     if (flops === undefined) return memory;
     const rate = flops.perToken * tokensPerSecond;
     return {

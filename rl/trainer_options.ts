@@ -41,6 +41,8 @@ export interface TrainingOptions {
   adam?: AdamOptions;
   seed: number;
   normalisation?: Normalisation;
+  /** Of what is summed over actions; default `normalisation`. */
+  actionNormalisation?: Normalisation | undefined;
   level?: "token" | "step";
   padId: number;
   /** Longest sequence that the model can see, in tokens. */

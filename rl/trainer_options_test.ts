@@ -5,13 +5,17 @@ import { join } from "node:path";
 import { tf, toHost, useBackend } from "../xla/mod.ts";
 import { assertClose, withFolder } from "./test_support.ts";
 import { initialTables, responses, tableNetworks, type Tables, trajectory } from "./test_tables.ts";
+import { oreoObjective } from "./oreo_objective.ts";
 import { type OreoOptions, trainOreo } from "./trainer_oreo.ts";
 import { trainDpo, trainKto } from "./trainer_preference.ts";
+import { trainRejectionSampling, trainSft } from "./trainer_sft.ts";
+import type { Trajectory } from "./trajectory.ts";
 
 await useBackend();
 
 const tables: Tables = { actions: 3, horizon: 3 };
-const data = responses(tables).map((r, i) => trajectory(r, i % 3 === 0 ? 1 : 0));
+const data: Trajectory[] = responses(tables)
+  .map((r, i) => trajectory(r, i % 3 === 0 ? 1 : 0));
 const networks = tableNetworks(tables);
 const start = initialTables(tables);
 
@@ -29,10 +33,12 @@ const options: OreoOptions = {
 
 type Trace = Record<string, number>[];
 
-async function train(more: Partial<OreoOptions>) {
+async function train(
+  { trajectories = data, ...more }: Partial<OreoOptions> & { trajectories?: Trajectory[] },
+) {
   const trace: Trace = [];
   const onMetrics = (_: number, values: Record<string, number>) => void trace.push(values);
-  const result = await trainOreo({ networks, ...start, trajectories: data }, {
+  const result = await trainOreo({ networks, ...start, trajectories }, {
     ...options,
     onMetrics,
     ...more,
@@ -47,7 +53,10 @@ const everything: Partial<OreoOptions> = {
   clipLogRatios: 0.05,
   klTarget: { target: 0.01, learningRate: 0.1 },
   importanceSampling: true,
+  oneStep: true,
+  reward: { scale: 2, offset: -1 },
 };
+const responseLevel: Partial<OreoOptions> = { level: "response", hinge: 0.5 };
 
 Deno.test("a frozen policy stays for its share of the steps, while V trains", async () => {
   const { trace, host, steps } = await train({ policyFreeze: 0.5 });
@@ -67,6 +76,34 @@ Deno.test("micro-batches give the same training with every option on", async () 
   const split = await train({ ...everything, microBatch: 4 });
   assertClose(split.host.policy, whole.host.policy, { absolute: 1e-5 }, "policy");
   assertClose(split.host.value, whole.host.value, { absolute: 1e-5 }, "V");
+});
+
+Deno.test("the hinge is a mean over the successes of a batch, whatever its cut", async () => {
+  const [plain, whole, split] = [
+    await train({ level: "response" }),
+    await train(responseLevel),
+    await train({ ...responseLevel, microBatch: 2 }),
+  ];
+  assert.notDeepEqual(whole.host.policy, plain.host.policy);
+  assertClose(split.host.policy, whole.host.policy, { absolute: 1e-5 }, "policy");
+});
+
+Deno.test("an option at a level or method where it means nothing is refused", async () => {
+  await assert.rejects(train({ hinge: 1 }), /hinge adds to the response-level .* has level token/);
+  await assert.rejects(train({ ...responseLevel, method: "dqo" }), /hinge .* has method dqo/);
+  await assert.rejects(
+    train({ level: "response", oneStep: true }),
+    /oneStep is a loss .* has level response/,
+  );
+});
+
+Deno.test("rewards on another scale leave what V is measured by as it is", async () => {
+  const scale = { scale: 2, offset: -1 };
+  const { metrics } = await train({ reward: scale, policyFreeze: 1, epochs: 60 });
+  const zero = await train({ policyFreeze: 1, epochs: 60 });
+  // V starts at 0, which is one half on the other scale, so that the two have the same limit only.
+  assertClose([metrics.value_brier!], [zero.metrics.value_brier!], { absolute: 0.01 }, "Brier");
+  assertClose([metrics.value_loss!], [4 * metrics.value_brier!], { absolute: 1e-5 }, "loss");
 });
 
 Deno.test("a run with every option resumes to the bytes of one never stopped", () =>
@@ -96,6 +133,16 @@ Deno.test("each option changes the training, and off is the plain one", async ()
   const plain = await train({});
   const off = { emaDecay: undefined, clipLogRatios: undefined, klTarget: undefined };
   assert.deepEqual((await train({ ...off, policyFreeze: 0 })).host, plain.host);
+  const normalisation = { normalisation: "token" as const };
+  // Every response is of one length here, but for the tokens that are no actions.
+  const uneven = data.map((t, i) => i % 2 === 0 ? t : { ...t, actionMask: [1, 0, 1] as (0 | 1)[] });
+  const both = await train({ ...normalisation, trajectories: uneven });
+  const losses = await train({
+    ...normalisation,
+    klNormalisation: "sequence",
+    trajectories: uneven,
+  });
+  assert.notDeepEqual(losses.host.policy, both.host.policy, "klNormalisation");
   for (const [name, value] of Object.entries(everything)) {
     const changed = await train({ [name]: value });
     assert.notDeepEqual(changed.host, plain.host, name);
@@ -151,6 +198,12 @@ Deno.test("metrics: V's calibration, advantages, memory, and arithmetic where it
   assert.ok(metrics.value_calibration_error! >= Math.abs(metrics.value_bias!) - 1e-6);
   assert.ok(Math.abs(metrics.advantage_correlation!) <= 1.000001);
   assert.ok(metrics.memory_gib! > 0 && metrics.sequences_per_second! > 0);
+  assert.ok(metrics.device_memory_gib! > 0 && metrics.tokens_per_second! > 0);
+  assert.deepEqual(
+    ["kl", "kl_k3", "policy_loss", "value_loss", "policy_grad_norm", "value_grad_norm", "padding"]
+      .filter((name) => !Number.isFinite(metrics[name])),
+    [],
+  );
   const ratio = metrics.tflops_per_second! / metrics.mfu!;
   assert.ok(Math.abs(ratio - 1) < 1e-6);
 });
@@ -239,4 +292,48 @@ Deno.test("DPO says so where no query has both right and wrong solutions", async
     trainDpo(networks.policy, start.policy, right, twins),
     /none of the queries of 9 trajectories has both/,
   );
+});
+
+Deno.test("where no rate is given each method's peak is the paper's", async () => {
+  const common = { batchSize: 9, reportEvery: 1, seed: 7, padId: 0, maxLength: 4 };
+  const { policy } = start;
+  const peaks: Record<string, number[]> = {};
+  /** Of the second step, the first after a warm-up of one. */
+  const second = (method: string) => ({
+    ...common,
+    steps: 2,
+    onMetrics: (step: number, metrics: Record<string, number>) => {
+      if (step !== 2) return;
+      const { policy_learning_rate, value_learning_rate } = metrics;
+      peaks[method] = [policy_learning_rate!, value_learning_rate!].filter((x) => x !== undefined);
+    },
+  });
+  await trainOreo({ networks, ...start, trajectories: data }, second("oreo"));
+  await trainSft(networks.policy, policy, data, second("sft"));
+  await trainRejectionSampling(networks.policy, policy, data, second("rejection sampling"));
+  const answers = data.map((t, i) => ({ ...t, query: `q${i % 2}` }));
+  await trainDpo(networks.policy, policy, answers, { ...second("dpo"), batchSize: 2 });
+  await trainKto(networks.policy, policy, answers, second("kto"));
+  assert.deepEqual(peaks, {
+    oreo: [5e-6, 5e-6],
+    sft: [2e-5],
+    "rejection sampling": [5e-6],
+    dpo: [5e-7],
+    kto: [5e-8],
+  });
+  for (const [level, alpha] of [["token", 0.01], ["step", 0.1], ["response", 0.3]] as const) {
+    assert.equal(oreoObjective("oreo", networks, { level }).settings.alpha, alpha, level);
+  }
+});
+
+Deno.test("the baselines tell how far they are from the reference in the data", async () => {
+  const ids = tf.tensor2d(data.map((t) => [0, ...t.responseIds]), undefined, "int32");
+  const own = await tf.tidy(() => networks.policy.logProbs(start.policy, ids)).array();
+  // Each token 0.1 nats likelier than under a reference that the data claim to come from.
+  const scored = data.map((t, i) => ({ ...t, refLogProbs: own[i]!.map((x) => x - 0.1) }));
+  const once = { steps: 1, batchSize: 30, seed: 0, padId: 0, maxLength: 4 };
+  for (const trainer of [trainDpo, trainKto, trainRejectionSampling]) {
+    const { metrics } = await trainer(networks.policy, start.policy, scored, once);
+    assertClose([metrics.kl_k3!], [Math.exp(-0.1) - 0.9], { absolute: 1e-6 }, trainer.name);
+  }
 });

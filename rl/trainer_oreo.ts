@@ -9,17 +9,25 @@ import { UserError } from "../errors.ts";
 import { join } from "node:path";
 import type { Networks } from "./networks.ts";
 import { oreoObjective, type OreoObjectiveOptions } from "./oreo_objective.ts";
+import type { Normalisation } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 import { disposeModels, stepPeak, train, type TrainingOptions } from "./trainer.ts";
 import type { Trajectory } from "./trajectory.ts";
 
 export interface OreoOptions
-  extends Omit<TrainingOptions, "learningRates" | "level" | "freeze">, OreoObjectiveOptions {
+  extends
+    Omit<TrainingOptions, "learningRates" | "level" | "freeze" | "actionNormalisation">,
+    OreoObjectiveOptions {
   /**
    * `dqo`: one squared Bellman error for both models (arXiv 2410.09302), token level, without
    * regulariser. Default `oreo`.
    */
   method?: "oreo" | "dqo";
+  /**
+   * How the regulariser is averaged; default `normalisation`. The code's is `sequence` whatever the
+   * losses' is.
+   */
+  klNormalisation?: Normalisation | undefined;
   /** Peak rate of the policy; default 5e-6. */
   policyLearningRate?: number;
   /** Peak rate of the value model; default the policy's. */
@@ -79,6 +87,7 @@ export async function trainOreo(inputs: OreoInputs, options: OreoOptions): Promi
   if (options.alpha !== undefined && options.klTarget !== undefined) {
     throw new UserError("give either alpha, a fixed weight, or klTarget, an adapted one");
   }
+  checkLevel(options);
   const first = valueFirst === undefined ? undefined : await trainValue(inputs, {
     ...joint,
     epochs: undefined,
@@ -89,6 +98,17 @@ export async function trainOreo(inputs: OreoInputs, options: OreoOptions): Promi
     return await trainJointly({ ...inputs, value: first?.value ?? inputs.value }, joint, first);
   } finally {
     if (first !== undefined) disposeModels({ value: first.value });
+  }
+}
+
+/** Options that belong to one level or method and mean nothing at another. */
+function checkLevel({ method = "oreo", level = "token", oneStep, hinge }: OreoOptions): void {
+  const of = method === "dqo" ? "method dqo" : `level ${level}`;
+  if (hinge !== undefined && (level !== "response" || method === "dqo" || oneStep)) {
+    throw new UserError(`hinge adds to the response-level loss of oreo, this run has ${of}`);
+  }
+  if (oneStep && (level === "response" || method === "dqo")) {
+    throw new UserError(`oneStep is a loss of oreo at level token or step, this run has ${of}`);
   }
 }
 
@@ -171,6 +191,7 @@ function jointTraining(
       ...(policyFreeze === undefined || policyFreeze === 0
         ? {}
         : { freeze: { model: "policy", share: policyFreeze } }),
+      actionNormalisation: options.klNormalisation,
       learningRates: { policy: options.policyLearningRate ?? 5e-6, value: valueRate(options) },
       ...(checkpoints === undefined ? {} : {
         checkpoints: { ...checkpoints, folder: join(checkpoints.folder, "joint") },

@@ -3,11 +3,11 @@
  * are in the data, or else computed once before training. No reference model stays in memory.
  */
 import { UserError } from "../errors.ts";
-import { jit, tf } from "../xla/mod.ts";
+import { jit, stopGradient, tf } from "../xla/mod.ts";
 import { bucketLengths, collate, planEpoch } from "./batches.ts";
 import { logProbsOf } from "./columns.ts";
 import type { PolicyNetwork } from "./networks.ts";
-import { dpoLoss, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
+import { dpoLoss, klK3, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 import { longer, mismatched, preferencePairs } from "./pairs.ts";
 import { Placement } from "./placement.ts";
@@ -33,6 +33,8 @@ export interface PreferenceOptions
 export interface DpoOptions extends PreferenceOptions {
   /** See `DpoInputs`; default 0, as in the paper. */
   labelSmoothing?: number;
+  /** See `DpoInputs`; default false. */
+  ipo?: boolean;
   /** See `PairOptions`. */
   maxPairs?: number;
 }
@@ -54,7 +56,12 @@ export async function trainDpo(
   trajectories: readonly Trajectory[],
   options: DpoOptions,
 ): Promise<SftResult> {
-  const { labelSmoothing = 0, maxPairs = 4, beta = 0.1, ...rest } = options;
+  const { labelSmoothing = 0, ipo = false, maxPairs = 4, beta = 0.1, ...rest } = options;
+  if (ipo && labelSmoothing !== 0) {
+    throw new UserError(
+      `labelSmoothing ${labelSmoothing} belongs to DPO's own loss: give it or ipo, not both`,
+    );
+  }
   const rowsOf = (from: readonly Trajectory[]) =>
     preferencePairs(from, { maxPairs, seed: options.seed })
       .flatMap(({ chosen, rejected }) => [chosen, rejected]);
@@ -67,15 +74,16 @@ export async function trainDpo(
   }
   const objective: Objective = {
     name: "dpo",
-    settings: { beta, labelSmoothing, maxPairs },
-    sums: ["loss", "accuracy", "margin", "chosen_log_ratio", "rejected_log_ratio"],
+    settings: { beta, labelSmoothing, maxPairs, ...(ipo ? { ipo } : {}) },
+    sums: ["loss", "accuracy", "margin", "chosen_log_ratio", "rejected_log_ratio", "kl_k3"],
     loss(inputs, batch) {
-      const { first, second, weights } = twins(network, inputs, batch);
+      const { first, second, weights, k3 } = twins(network, inputs, batch);
       const loss = dpoLoss({
         chosenLogRatios: first,
         rejectedLogRatios: second,
         beta,
         labelSmoothing,
+        ipo,
         weights,
       });
       const sum = (x: tf.Tensor) => x.mul(weights).sum() as tf.Scalar;
@@ -87,6 +95,7 @@ export async function trainDpo(
           sum(first.sub(second).mul(beta)),
           sum(first),
           sum(second),
+          k3.sum() as tf.Scalar,
         ],
       };
     },
@@ -120,13 +129,22 @@ export async function trainKto(
   const objective: Objective = {
     name: "kto",
     settings: { beta, desirableWeight, undesirableWeight },
-    sums: ["loss", "reference_point", "right", "right_log_ratio", "wrong", "wrong_log_ratio"],
+    sums: [
+      "loss",
+      "reference_point",
+      "right",
+      "right_log_ratio",
+      "wrong",
+      "wrong_log_ratio",
+      "kl_k3",
+      "own_share",
+    ],
     batchSums(inputs, batch) {
       const { second, weights } = twins(network, inputs, batch);
       return second.mul(weights).sum().expandDims(0) as tf.Tensor1D;
     },
     loss(inputs, batch) {
-      const { first, second, weights, labels } = twins(network, inputs, batch);
+      const { first, second, weights, labels, k3, shares } = twins(network, inputs, batch);
       const ofBatch = inputs.batchSums;
       const kto = {
         logRatios: first,
@@ -151,12 +169,18 @@ export async function trainKto(
           right.mul(first).sum(),
           wrong.sum(),
           wrong.mul(first).sum(),
+          // Of the trajectories, not of their mismatched twins.
+          k3.slice([0, 0], [-1, 1]).sum(),
+          shares.slice([0, 0], [-1, 1]).sum(),
         ] as tf.Scalar[],
       };
     },
-    describe: ({ loss, reference_point, right, right_log_ratio, wrong, wrong_log_ratio }) => ({
+    describe: (
+      { loss, reference_point, right, right_log_ratio, wrong, wrong_log_ratio, kl_k3, own_share },
+    ) => ({
       loss: loss!,
       reference_point: reference_point!,
+      kl_k3: kl_k3! / own_share!,
       ...(right! > 0 ? { right_log_ratio: right_log_ratio! / right! } : {}),
       ...(wrong! > 0 ? { wrong_log_ratio: wrong_log_ratio! / wrong! } : {}),
     }),
@@ -168,7 +192,10 @@ export async function trainKto(
   });
 }
 
-/** Log-ratios of the rows at even and at odd places, each `[rows / 2]`, and the weights of the twins. */
+/**
+ * Log-ratios of the rows at even and at odd places, each `[rows / 2]`, and the weights of the twins; the
+ * divergence from the reference as `klK3` estimates it, and the rows' weights in it, `[rows / 2, 2]`.
+ */
 function twins(
   network: PolicyNetwork,
   { models, constants }: ObjectiveInputs,
@@ -178,8 +205,9 @@ function twins(
   const logRatios = logProbsOf(network, params, batch).sub(batch.refLogProbs) as tf.Tensor2D;
   // Several devices' rows may end with an odd one, of padding.
   const half = Math.floor(batch.rewards.shape[0] / 2);
+  const paired = (x: tf.Tensor) => x.slice(0, 2 * half).reshape([half, 2]) as tf.Tensor2D;
   const column = (x: tf.Tensor, i: number) =>
-    x.slice(0, 2 * half).reshape([half, 2]).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
+    paired(x).slice([0, i], [half, 1]).reshape([half]) as tf.Tensor1D;
   const sums = responseLogProbs(logRatios, batch.actionWeights.greater(0) as tf.Tensor2D);
   const rowWeights = batch.actionWeights.sum(1);
   return {
@@ -187,6 +215,8 @@ function twins(
     second: column(sums, 1),
     weights: column(rowWeights, 0).add(column(rowWeights, 1)) as tf.Tensor1D,
     labels: column(batch.rewards, 0),
+    k3: paired(stopGradient(klK3(logRatios).mul(batch.actionWeights).sum(1))),
+    shares: paired(rowWeights),
   };
 }
 

@@ -1,8 +1,10 @@
 /** Maximum likelihood on demonstrations, and rejection sampling: the same on what succeeded. */
 import { UserError } from "../errors.ts";
+import { stopGradient, type tf } from "../xla/mod.ts";
+import type { Item } from "./batches.ts";
 import { logProbsOf } from "./columns.ts";
 import type { PolicyNetwork } from "./networks.ts";
-import { sftLoss } from "./objectives/mod.ts";
+import { klK3, sftLoss, weightedSum } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
 import { train, type TrainingOptions } from "./trainer.ts";
 import type { Objective } from "./trainer_programs.ts";
@@ -72,8 +74,9 @@ async function likelihood(
   demonstrations: readonly Demonstration[],
   { learningRate, evaluation, base, ...options }: SftOptions & { learningRate: number },
 ): Promise<SftResult> {
+  const measured = demonstrations.every((d: Item) => d.refLogProbs !== undefined);
   const { models, ...rest } = await train(
-    likelihoodObjective(name, network),
+    likelihoodObjective(name, network, measured),
     { policy: params },
     base === undefined ? {} : { policy_base: base },
     demonstrations,
@@ -92,16 +95,24 @@ async function likelihood(
   return { policy: models.policy!, ...rest };
 }
 
-function likelihoodObjective(name: string, network: PolicyNetwork): Objective {
+/** @param measured whether all data have the reference's log-probabilities, for the metric `kl_k3` */
+function likelihoodObjective(
+  name: string,
+  network: PolicyNetwork,
+  measured: boolean,
+): Objective {
   return {
     name,
     settings: {},
-    sums: ["loss"],
+    sums: ["loss", ...(measured ? ["kl_k3"] : [])],
     loss({ models, constants }, batch) {
       const params = { ...constants.policy_base, ...models.policy };
       const { actionWeights } = batch;
-      const loss = sftLoss(logProbsOf(network, params, batch), actionWeights, actionWeights);
-      return { loss, kept: [loss] };
+      const logProbs = logProbsOf(network, params, batch);
+      const loss = sftLoss(logProbs, actionWeights, actionWeights);
+      if (!measured) return { loss, kept: [loss] };
+      const logRatios = stopGradient(logProbs.sub(batch.refLogProbs)) as tf.Tensor2D;
+      return { loss, kept: [loss, weightedSum(klK3(logRatios), actionWeights)] };
     },
     describe: (sums) => sums,
   };

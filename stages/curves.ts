@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Curve } from "../report/mod.ts";
 import { files, writeJson } from "./artifacts.ts";
 
-const ofTheMachine = /_per_second$|^(?:value_first\/)?(?:mfu|memory_gib)$/;
+const ofTheMachine = /_per_second$|^(?:value_first\/)?(?:mfu|(?:device_)?memory(?:_peak)?_gib)$/;
 
 type Point = [metric: string, step: number, value: number];
 

@@ -40,6 +40,8 @@ export const sft = defineStage({
     ...taskFields,
     ...trainingFields,
     ...modelFields,
+    epochs: z.number().positive().default(3)
+      .describe("passes over the data; the paper's code's for mathematics, 2 for ALFWorld"),
     learningRate: z.number().positive().default(2e-5),
   }),
   inputs: { base: optional(checkpoint), data: optional(dataset) },

@@ -5,7 +5,14 @@
 import { z } from "zod";
 import { saveModel } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
-import { trainDpo, trainKto, trainOreo, type Trajectory } from "../rl/mod.ts";
+import {
+  preferencePairs,
+  statistics,
+  trainDpo,
+  trainKto,
+  trainOreo,
+  type Trajectory,
+} from "../rl/mod.ts";
 import { checkpoint, curves, trajectories } from "./artifacts.ts";
 import { CurveRecorder } from "./curves.ts";
 import { startEngine } from "./engine.ts";
@@ -50,6 +57,8 @@ const params = z.object({
   }).optional().describe("adapt the regulariser's weight until the divergence is this"),
   normalisation: z.enum(["sequence", "token"]).optional()
     .describe("mean over each sequence and then over sequences (the paper's), or over all tokens"),
+  klNormalisation: z.enum(["sequence", "token"]).optional()
+    .describe("of the regulariser; as normalisation where left out"),
   policyFreeze: z.number().min(0).max(1).optional()
     .describe("share of the steps in which V trains and the policy is frozen"),
   emaDecay: z.number().min(0).lt(1).optional()
@@ -57,6 +66,16 @@ const params = z.object({
   clipLogRatios: z.number().positive().optional()
     .describe("limit, in nats, of the summed log-ratios in V's targets"),
   importanceSampling: z.boolean().optional().describe("weigh sequences as the paper's code can"),
+  oneStep: z.boolean().optional()
+    .describe("the policy's loss is the one-step Bellman residual (levels token and step)"),
+  hinge: z.number().positive().optional()
+    .describe("weight of a hinge that keeps successes likely (level response)"),
+  reward: z.object({
+    scale: z.number().positive().default(1),
+    offset: z.number().default(0),
+  }).optional().describe(
+    "R = scale · outcome + offset: 1 and 0; the paper's code can have 2 and -1",
+  ),
   critic: z.enum(["separate", "lora", "head"]).default("separate")
     .describe("V as a model of its own, an adapter on the policy's start, or a head on its trunk"),
   criticLora: adapterFields.prefault({}),
@@ -68,6 +87,7 @@ const params = z.object({
         "5e-7 for dpo, 5e-8 for kto where left out (the paper's; 1e-7 for kto of DeepSeek)",
       ),
     labelSmoothing: z.number().min(0).lt(0.5).default(0),
+    ipo: z.boolean().default(false).describe("IPO's loss in place of DPO's"),
     maxPairs: z.int().positive().default(4).describe("pairs of a query"),
     desirableWeight: z.number().positive().default(1),
     undesirableWeight: z.number().positive().default(1),
@@ -101,7 +121,7 @@ export const train = defineStage({
     let result;
     if (params.method === "dpo" || params.method === "kto") {
       log(`${params.method} trains no value model: the output 'value' is the one it began with`);
-      result = await preference(params, { model, critic, balanced }, context, outputs);
+      result = await preference(params, { model, critic, balanced }, context, outputs, log);
     } else {
       const all = inputs.all === undefined ? balanced : await readSolutions(inputs.all.path, model);
       result = await bellman(params, { model, critic, balanced, all }, context, outputs);
@@ -176,6 +196,10 @@ async function bellman(
     emaDecay: params.emaDecay,
     clipLogRatios: params.clipLogRatios,
     importanceSampling: params.importanceSampling,
+    klNormalisation: params.klNormalisation,
+    oneStep: params.oneStep,
+    hinge: params.hinge,
+    reward: params.reward,
     policyLearningRate: params.policyLearningRate,
     valueLearningRate,
     ...(alone.epochs === 0 ? {} : { valueFirst: { ...alone, learningRate } }),
@@ -199,10 +223,21 @@ async function preference(
   { model, critic, balanced }: Given,
   context: TrainingContext,
   outputs: Outputs,
+  log: (line: string) => void,
 ) {
   const policy = trainablePolicy(params, model, context.seed);
   const { learningRate, ...chosen } = params.preference;
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
+  if (params.method === "dpo") {
+    const { maxPairs } = chosen;
+    const pairs = preferencePairs(split.items, { maxPairs, seed: context.seed });
+    const queries = new Set(pairs.map(({ chosen }) => chosen.query)).size;
+    const { queries: all } = statistics(split.items);
+    log(
+      `${pairs.length} pairs of ${split.items.length} solutions; ${queries} of ${all} queries have ` +
+        `right and wrong ones, at most ${maxPairs} pairs each`,
+    );
+  }
   const { policy: trained, steps, metrics, best } = await (
     params.method === "dpo" ? trainDpo : trainKto
   )(networksOf(params, policy.config).policy, policy.params, split.items, {

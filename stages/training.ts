@@ -35,8 +35,10 @@ export const trainingFields = {
   maxGradNorm: z.number().positive().optional().describe("gradients are clipped to it; 1"),
   maxLoss: z.number().positive().optional().describe("training stops above it; 10,000"),
   buckets: z.int().positive().default(2).describe("padded lengths that programs are compiled for"),
-  packing: z.boolean().optional()
-    .describe("several sequences share a row; buckets then counts numbers of rows"),
+  packing: z.boolean().default(true)
+    .describe(
+      "several sequences share a row, and buckets counts numbers of rows; false: padded rows",
+    ),
   mixedLengths: z.boolean().optional()
     .describe("batches of any lengths, not of like ones: for data whose lengths tell the outcome"),
   checkpointEvery: z.int().positive().default(200).describe("steps"),

@@ -37,6 +37,7 @@ const fromScratch = {
     },
     vocabulary: "words",
     epochs: 4,
+    packing: false,
     batchSize: 16,
     learningRate: 3e-3,
   },
@@ -44,6 +45,7 @@ const fromScratch = {
   score: { batchSize: 64, balance: false },
   train: {
     epochs: 2,
+    packing: false,
     batchSize: 32,
     alpha: 0.005,
     // A lost game is a long one: batches of like lengths would be all lost or all won.
@@ -53,7 +55,7 @@ const fromScratch = {
     valueLearningRate: 3e-4,
     valueFirst: { epochs: 2, batchSize: 32, learningRate: 2e-3 },
   },
-  rejectionSampling: { epochs: 1, batchSize: 32, learningRate: 1e-3 },
+  rejectionSampling: { epochs: 1, packing: false, batchSize: 32, learningRate: 1e-3 },
   search: { beams: [1, 3, 5], shown: 0, ...played },
   evaluate: { ...played },
 } as const;

@@ -45,10 +45,10 @@ export type IterationDefaults = {
   [Name in keyof Sections]?: Defaults<z.input<Sections[Name]>>;
 };
 
-/** Batches cut so that they fit most devices, and packed, for solutions differ in length by far. */
-const training = { microBatch: 8, packing: true };
+/** Batches cut so that they fit most devices. */
+const training = { microBatch: 8 };
 
-/** The stages' own settings, which are the paper's. Neither cut nor packing changes a gradient. */
+/** The stages' own settings, which are the paper's. The cut changes no gradient. */
 export const fromCheckpoint = {
   chat: true,
   sft: training,

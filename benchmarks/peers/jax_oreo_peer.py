@@ -166,9 +166,9 @@ def train(request):
     state = {"models": models, "m": zeros(), "v": zeros()}
     steps = [[{k: np.array(v["data"], v["type"]).reshape(v["shape"]) for k, v in b.items()}
               for b in batches] for batches in request["steps"]]
-    seconds, losses = [], []
+    seconds, cpu, losses = [], [], []
     for n, (batches, rate) in enumerate(zip(steps, request["rates"])):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         hyper = np.array([rate, 1 - 0.9 ** (n + 1), 1 - 0.95 ** (n + 1)], np.float32)
         if len(batches) == 1:
             state, sums = whole(state, reference, batches[0], hyper)
@@ -182,7 +182,8 @@ def train(request):
         losses.append(np.asarray(sums).tolist())
         jax.block_until_ready(state)
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "losses": losses}
+        cpu.append(time.process_time() - start_cpu)
+    return {"seconds": seconds, "cpu": cpu, "losses": losses}
 
 
 print(json.dumps({"peer": f"JAX {jax.__version__}"}), flush=True)

@@ -105,9 +105,9 @@ def train(request):
         torch.optim.AdamW(model.values(), lr=0, betas=(0.9, 0.95), weight_decay=0, fused=True)
         for model in (policy, value)
     ]
-    seconds, losses = [], []
+    seconds, cpu, losses = [], [], []
     for indices, rate in zip(request["batches"], request["rates"]):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         items = [request["items"][i] for i in indices]
         totals = np.zeros(3)
         for first in range(0, len(items), micro):
@@ -140,7 +140,8 @@ def train(request):
             optimizer.zero_grad()
         losses.append(totals.tolist())
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "losses": losses}
+        cpu.append(time.process_time() - start_cpu)
+    return {"seconds": seconds, "cpu": cpu, "losses": losses}
 
 
 print(json.dumps({"peer": f"PyTorch {torch.__version__}"}), flush=True)

@@ -14,6 +14,7 @@ import {
   nextStates,
   normalise,
   reverseCumulativeSum,
+  shiftLeft,
   stepSums,
   weightedSum,
 } from "./tokens.ts";
@@ -117,22 +118,32 @@ export function dqoLoss(inputs: BellmanInputs): tf.Scalar {
  * mean over states t of (V(s_t) − r_t − V(s_{t+1}) + β l_t)² with l_t the sum over the tokens from one
  * state to the next, r_t = R at the last state and 0 before it, V = 0 after the last. The gradient
  * reaches `logRatios` alone.
+ *
+ * @param nextValue where V(s_{t+1}) is read: at the next `state`, the default; or, as the code does at
+ *   token level, at the next `column`, which after a turn's last action is the prefix that ends with the
+ *   first token of an observation, no state. They differ there alone, the last turn included; the code's
+ *   rows are padded on the left.
  */
-export function oneStepLoss(inputs: BellmanInputs): tf.Scalar {
+export function oneStepLoss(
+  inputs: BellmanInputs,
+  nextValue: "state" | "column" = "state",
+): tf.Scalar {
   const { stateMask, rewards, beta } = inputs;
   const values = stopGradient(inputs.values);
   const next = nextStates(values, stateMask);
+  const after = nextValue === "state" ? next.values : shiftLeft(values, 1);
   const sums = reverseCumulativeSum(maskedLogRatios(inputs));
   const ofStep = sums.sub(nextStates(sums, stateMask).values);
   const reward = rewards.expandDims(1).mul(next.present.neg().add(1));
-  const residual = values.sub(reward).sub(next.values).add(ofStep.mul(beta));
+  const residual = values.sub(reward).sub(after).add(ofStep.mul(beta));
   return weightedSum(residual.square(), inputs.stateWeights ?? normalise(stateMask));
 }
 
 /**
  * exp(min(Σ l, 1)) of each sequence, `[batch]`, without gradient: weights that the paper's code can put
  * on sequences (`--importance_sampling`) and the paper does not have. Multiply the rows of
- * `stateWeights` by them.
+ * `stateWeights` by them; the code does so in the value loss and in the policy loss at token and step
+ * level, not at response level nor in the one-step form.
  */
 export function importanceWeights({ logRatios, actionMask }: {
   logRatios: tf.Tensor2D;
@@ -146,11 +157,15 @@ export function importanceWeights({ logRatios, actionMask }: {
  * What the paper's code can add to the response-level loss (`--hinge_coeff`, which multiplies it; the
  * paper does not): the mean over successful sequences of max(0, −Σ_i l_i), so that successes do not
  * become less likely than under the reference. 0 where none succeeded.
+ *
+ * @param successes how many succeeded, by default those of the rows at hand; a trainer that splits a
+ *   batch gives the whole batch's
  */
 export function hingeLoss(
   { logRatios, actionMask, rewards }: Pick<BellmanInputs, "logRatios" | "actionMask" | "rewards">,
+  successes?: tf.Tensor,
 ): tf.Scalar {
   const right = rewards.equal(1).toFloat();
   const lost = tf.relu(logRatios.mul(actionMask.toFloat()).sum(1).neg());
-  return lost.mul(right).sum().div(tf.maximum(right.sum(), 1));
+  return lost.mul(right).div(tf.maximum(successes ?? right.sum(), 1)).sum();
 }

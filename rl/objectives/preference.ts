@@ -17,20 +17,28 @@ export interface DpoInputs {
   beta: number;
   /** ε: the share of pairs taken to be the wrong way round (conservative DPO); default 0. */
   labelSmoothing?: number;
+  /** IPO's loss in place of DPO's, see `dpoLoss`; default false. */
+  ipo?: boolean;
   /** Weights of the pairs, `[pairs]`, in place of the mean; a trainer gives the whole batch's. */
   weights?: tf.Tensor1D;
 }
 
 /**
  * DPO (arXiv 2305.18290, equation 7): the mean over pairs of −log σ(β d), where d is the chosen less
- * the rejected log-ratio; with label smoothing −(1 − ε) log σ(β d) − ε log σ(−β d).
+ * the rejected log-ratio; with label smoothing −(1 − ε) log σ(β d) − ε log σ(−β d). The default, as the
+ * OREO paper compares it. IPO (arXiv 2310.12036, equation 17), which the paper's code can put in its
+ * place (`--ipo`): the mean of (d − 1/(2β))².
  */
 export function dpoLoss(
-  { chosenLogRatios, rejectedLogRatios, beta, labelSmoothing = 0, weights }: DpoInputs,
+  { chosenLogRatios, rejectedLogRatios, beta, labelSmoothing = 0, ipo = false, weights }: DpoInputs,
 ): tf.Scalar {
-  const margin = chosenLogRatios.sub(rejectedLogRatios).mul(beta);
-  const forward = tf.softplus(margin.neg()).mul(1 - labelSmoothing);
-  const losses = forward.add(tf.softplus(margin).mul(labelSmoothing));
+  const difference = chosenLogRatios.sub(rejectedLogRatios);
+  const margin = difference.mul(beta);
+  const losses = ipo
+    ? difference.sub(1 / (2 * beta)).square()
+    : tf.softplus(margin.neg()).mul(1 - labelSmoothing).add(
+      tf.softplus(margin).mul(labelSmoothing),
+    );
   return weights === undefined ? losses.mean() : losses.mul(weights).sum();
 }
 

@@ -85,7 +85,7 @@ export function carryGradient(part: tf.Tensor2D, whole: tf.Tensor2D): tf.Tensor2
 }
 
 /** Each row moved `by` columns to the left, zeros coming in. */
-function shiftLeft(x: tf.Tensor2D, by: number): tf.Tensor2D {
+export function shiftLeft(x: tf.Tensor2D, by: number): tf.Tensor2D {
   const [batch, columns] = x.shape;
   return tf.pad(x.slice([0, by], [batch, columns - by]), [[0, 0], [0, by]]);
 }
