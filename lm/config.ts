@@ -240,7 +240,7 @@ export function parseConfig(fields: unknown, source = "config"): ModelConfig {
     queryKeyNorm: modelType === "qwen3",
     slidingWindows: slidingWindows(modelType, f, raw, refuse),
     embeddingScale: f.scale_emb ?? 1,
-    residualScale: f.scale_depth === undefined ? 1 : f.scale_depth / Math.sqrt(f.num_hidden_layers),
+    residualScale: isMiniCpm ? (f.scale_depth ?? 1) / Math.sqrt(f.num_hidden_layers) : 1,
     logitScale: isMiniCpm ? (f.dim_model_base ?? 1) / f.hidden_size : 1,
     initializerRange: f.initializer_range ?? 0.02,
     bosTokenId: f.bos_token_id,

@@ -56,6 +56,16 @@ Deno.test("fields that change nothing are let through: null, switched off, priva
   assert.deepEqual(config.slidingWindows, [null, null, null, null]);
 });
 
+Deno.test("what a MiniCPM configuration leaves out is what OpenBMB's class takes", () => {
+  const minicpm = { ...qwen, model_type: "minicpm", tie_word_embeddings: undefined };
+  const config = parseConfig(minicpm);
+  assert.equal(config.residualScale, 1 / Math.sqrt(4));
+  assert.equal(config.embeddingScale, 1);
+  assert.equal(config.logitScale, 1 / 32);
+  assert.ok(config.tieWordEmbeddings);
+  assert.equal(parseConfig({ ...minicpm, scale_depth: 1.4 }).residualScale, 1.4 / Math.sqrt(4));
+});
+
 Deno.test("sliding windows follow each architecture's rule", () => {
   const windows = (fields: Record<string, unknown>) =>
     parseConfig({ ...qwen, ...fields }).slidingWindows;

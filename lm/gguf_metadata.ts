@@ -8,14 +8,42 @@ import { type ModelConfig, parseConfig } from "./config.ts";
 import type { GgufFile, GgufValue } from "./gguf.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
-/** The Hugging Face configuration that the metadata describes. */
+/** Metadata of an architecture that is read, or that says nothing about the function computed. */
+const understood = new Set(
+  `attention.head_count attention.head_count_kv attention.key_length attention.layer_norm_rms_epsilon
+  block_count context_length embedding_length feed_forward_length rope.dimension_count rope.freq_base
+  rope.scaling.factor rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.type
+  tensor_data_layout vocab_size`.split(/\s+/),
+);
+
+/** Metadata that changes nothing at these values. */
+const neutral: Record<string, (value: GgufValue | undefined, headDim: number) => boolean> = {
+  "attention.causal": (value) => value === true,
+  "attention.value_length": (value, headDim) => Number(value) === headDim,
+  "rope.dimension_count": (value, headDim) => Number(value) === headDim,
+  "rope.scale_linear": (value) => value === 1,
+  "attention.sliding_window": (value) => Number(value) === 0,
+  embedding_scale: (value) => value === 1,
+  residual_scale: (value) => value === 1,
+  logit_scale: (value) => value === 1,
+  expert_count: (value) => Number(value) === 0,
+  expert_used_count: (value) => Number(value) === 0,
+};
+
+/**
+ * The Hugging Face configuration that the metadata describes.
+ * @throws UserError naming metadata that is missing, or would change the result and is not implemented
+ */
 export function ggufConfig(gguf: GgufFile): ModelConfig {
   const architecture = text(gguf, "general.architecture");
-  const number = (key: string) => {
-    const value = gguf.metadata.get(`${architecture}.${key}`);
-    return typeof value === "number" || typeof value === "bigint" ? Number(value) : undefined;
+  const prefix = `${architecture}.`;
+  const number = (key: string) => numberAt(gguf, prefix + key);
+  const required = (key: string) => {
+    const value = number(key);
+    if (value !== undefined) return value;
+    throw new UserError(`${gguf.path}: metadata '${prefix}${key}' is missing or not a number`);
   };
-  const scaling = gguf.metadata.get(`${architecture}.rope.scaling.type`);
+  const scaling = gguf.metadata.get(`${prefix}rope.scaling.type`);
   if (scaling !== undefined && scaling !== "none" && scaling !== "linear") {
     throw new UserError(
       `${gguf.path}: rope scaling '${String(scaling)}' needs a config.json beside`,
@@ -25,34 +53,76 @@ export function ggufConfig(gguf: GgufFile): ModelConfig {
   if (gguf.names().includes("rope_freqs.weight")) {
     throw new UserError(`${gguf.path} has rope_freqs: put the model's config.json beside it`);
   }
-  const embedding = gguf.shape("token_embd.weight");
+  const hidden = number("embedding_length");
+  const heads = number("attention.head_count");
+  const factor = number("rope.scaling.factor");
   const fields = {
     model_type: architecture,
-    vocab_size: embedding?.[0] ?? number("vocab_size"),
-    hidden_size: number("embedding_length"),
+    vocab_size: gguf.shape("token_embd.weight")?.[0] ?? number("vocab_size"),
+    hidden_size: hidden,
     intermediate_size: number("feed_forward_length"),
     num_hidden_layers: number("block_count"),
-    num_attention_heads: number("attention.head_count"),
-    num_key_value_heads: number("attention.head_count_kv") ?? number("attention.head_count"),
-    head_dim: number("attention.key_length") ?? number("rope.dimension_count"),
+    num_attention_heads: heads,
+    num_key_value_heads: number("attention.head_count_kv") ?? heads,
+    head_dim: number("attention.key_length") ??
+      (hidden === undefined || heads === undefined ? undefined : hidden / heads),
     max_position_embeddings: number("context_length"),
     rms_norm_eps: number("attention.layer_norm_rms_epsilon"),
     rope_theta: number("rope.freq_base"),
-    ...(scaling === "linear"
-      ? { rope_scaling: { type: "linear", factor: number("rope.scaling.factor") } }
+    // As llama.cpp: a factor without a type is linear, and 0 is none.
+    ...(scaling === "linear" || (scaling === undefined && factor)
+      ? { rope_scaling: { type: "linear", factor } }
       : {}),
     tie_word_embeddings: !gguf.names().includes("output.weight"),
     ...(architecture === "mistral"
       ? { sliding_window: number("attention.sliding_window") ?? null }
       : {}),
-    bos_token_id: plain(gguf.metadata.get("tokenizer.ggml.bos_token_id")),
-    eos_token_id: plain(gguf.metadata.get("tokenizer.ggml.eos_token_id")),
-    pad_token_id: plain(gguf.metadata.get("tokenizer.ggml.padding_token_id")),
+    bos_token_id: numberAt(gguf, "tokenizer.ggml.bos_token_id"),
+    eos_token_id: numberAt(gguf, "tokenizer.ggml.eos_token_id"),
+    pad_token_id: numberAt(gguf, "tokenizer.ggml.padding_token_id"),
+    ...(architecture === "minicpm" && hidden !== undefined
+      ? {
+        scale_emb: required("embedding_scale"),
+        scale_depth: required("residual_scale") * Math.sqrt(required("block_count")),
+        dim_model_base: hidden / required("logit_scale"),
+      }
+      : {}),
   };
-  return parseConfig(
+  const config = parseConfig(
     Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)),
     `${gguf.path} (metadata)`,
   );
+  required("attention.layer_norm_rms_epsilon");
+  refuseUnknown(gguf, config);
+  return config;
+}
+
+/** @throws UserError naming metadata of the architecture that is not understood */
+function refuseUnknown(gguf: GgufFile, { modelType, headDim }: ModelConfig): void {
+  const prefix = `${modelType}.`;
+  for (const [key, value] of gguf.metadata) {
+    if (!key.startsWith(prefix)) continue;
+    const own = key.slice(prefix.length);
+    if (Object.hasOwn(neutral, own) ? neutral[own]!(value, headDim) : understood.has(own)) continue;
+    if (modelType === "minicpm" && /^(embedding|residual|logit)_scale$/.test(own)) continue;
+    if (modelType === "mistral" && own === "attention.sliding_window") continue;
+    throw new UserError(
+      `${gguf.path}: metadata '${key}' = ${String(value).slice(0, 80)} is not supported: ` +
+        "put the model's config.json beside the file",
+    );
+  }
+}
+
+/** A number; of numbers for each layer the one, where all are the same. */
+function numberAt(gguf: GgufFile, key: string): number | undefined {
+  const value = gguf.metadata.get(key);
+  const all = Array.isArray(value) ? value : [value];
+  if (all.length === 0 || !all.every((x) => typeof x === "number" || typeof x === "bigint")) {
+    return undefined;
+  }
+  const first = Number(all[0]);
+  if (all.every((x) => Number(x) === first)) return first;
+  throw new UserError(`${gguf.path}: metadata '${key}' differs between layers: not supported`);
 }
 
 function text(gguf: GgufFile, key: string): string {
@@ -61,10 +131,6 @@ function text(gguf: GgufFile, key: string): string {
     throw new UserError(`${gguf.path}: metadata '${key}' is missing or not a text`);
   }
   return value;
-}
-
-function plain(value: GgufValue | undefined): number | undefined {
-  return typeof value === "number" ? value : undefined;
 }
 
 const byteLevel = {
@@ -133,7 +199,7 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
     added_tokens: added,
     normalizer: name === "qwen2" ? { type: "NFC" } : null,
     pre_tokenizer: preTokenizer,
-    post_processor: null,
+    post_processor: specialTokens(gguf, tokens, name),
     decoder: byteLevel,
     model: {
       type: "BPE",
@@ -148,7 +214,7 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
     },
   };
   const tokenAt = (key: string) => {
-    const id = plain(metadata.get(`tokenizer.ggml.${key}_token_id`));
+    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
     return id === undefined ? undefined : tokens[id];
   };
   const config = {
@@ -162,4 +228,39 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
     "tokenizer.json": JSON.stringify(json),
     "tokenizer_config.json": JSON.stringify(config),
   }, path);
+}
+
+/** The post-processor that puts begin and end tokens around a text, where the metadata wants them. */
+function specialTokens(gguf: GgufFile, tokens: GgufValue[], pre: string): object | null {
+  const wanted = (key: string, otherwise: boolean) =>
+    gguf.metadata.get(`tokenizer.ggml.add_${key}_token`) ?? otherwise;
+  const special = (key: string) => {
+    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
+    const token = id === undefined ? undefined : tokens[id];
+    if (typeof token === "string") return { token, id };
+    throw new UserError(
+      `${gguf.path}: tokenizer.ggml.${key}_token_id names no token to put at a text's ${
+        key === "bos" ? "beginning" : "end"
+      }`,
+    );
+  };
+  // llama.cpp adds Llama 3's begin token unless told otherwise.
+  const before = wanted("bos", pre === "llama-bpe") ? [special("bos")] : [];
+  const after = wanted("eos", false) ? [special("eos")] : [];
+  const around = [...before, ...after];
+  if (around.length === 0) return null;
+  const piece = ({ token }: { token: string }) => ({ SpecialToken: { id: token, type_id: 0 } });
+  const sequence = (id: string) => [
+    ...before.map(piece),
+    { Sequence: { id, type_id: 0 } },
+    ...after.map(piece),
+  ];
+  return {
+    type: "TemplateProcessing",
+    single: sequence("A"),
+    pair: [...sequence("A"), ...sequence("B")],
+    special_tokens: Object.fromEntries(
+      around.map(({ token, id }) => [token, { id: token, ids: [id], tokens: [token] }]),
+    ),
+  };
 }

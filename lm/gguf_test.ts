@@ -191,6 +191,80 @@ Deno.test("a tokenizer that cannot be rebuilt is refused by name, none gives non
   });
 });
 
+Deno.test("metadata that changes the result is read or refused by name", async () => {
+  const opened = async (metadata: Parameters<typeof build>[0], use: (gguf: GgufFile) => void) =>
+    await withFile(build(metadata, []), async (path) => {
+      await using gguf = await GgufFile.open(path);
+      use(gguf);
+    });
+  const refused = (change: Record<string, number | { float: number }>, message: RegExp) =>
+    opened({ ...small, "llama.vocab_size": 9, ...change }, (gguf) => {
+      assert.throws(() => ggufConfig(gguf), (error) => {
+        assert.ok(error instanceof UserError && error.message.startsWith(gguf.path));
+        assert.match(error.message, message);
+        return true;
+      });
+    });
+  await refused({ "llama.rope.dimension_count": 2 }, /'llama.rope.dimension_count' = 2 is not/);
+  await refused({ "llama.attention.value_length": 8 }, /'llama.attention.value_length' = 8/);
+  await refused({ "llama.logit_scale": { float: 8 } }, /'llama.logit_scale' = 8/);
+  await refused({ "llama.expert_count": 8 }, /'llama.expert_count' = 8/);
+  await refused({ "llama.new_kind_of_scale": 3 }, /'llama.new_kind_of_scale' = 3/);
+  const { "llama.attention.layer_norm_rms_epsilon": _, ...noEpsilon } = small;
+  await opened({ ...noEpsilon, "llama.vocab_size": 9 }, (gguf) => {
+    assert.throws(() => ggufConfig(gguf), /layer_norm_rms_epsilon' is missing/);
+  });
+  const neutral = {
+    "llama.expert_count": 0,
+    "llama.rope.dimension_count": 4,
+    "llama.vocab_size": 9,
+  };
+  await opened({ ...small, ...neutral, "llama.rope.scaling.factor": { float: 4 } }, (gguf) => {
+    assert.deepEqual(ggufConfig(gguf).rope, { theta: 10000, type: "linear", factor: 4 });
+  });
+});
+
+Deno.test("MiniCPM's three scales come from the metadata and may not be missing", async () => {
+  const fields = Object.fromEntries(
+    Object.entries({ ...small, "llama.vocab_size": 9 })
+      .map(([key, value]) => [key.replace(/^llama/, "minicpm"), value]),
+  );
+  const minicpm = { ...fields, "general.architecture": "minicpm" };
+  const scales = {
+    "minicpm.embedding_scale": { float: 12 },
+    "minicpm.residual_scale": { float: 1.5 },
+    "minicpm.logit_scale": { float: 2 },
+  };
+  await withFile(build({ ...minicpm, ...scales }, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const { embeddingScale, residualScale, logitScale } = ggufConfig(gguf);
+    assert.deepEqual([embeddingScale, residualScale, logitScale], [12, 1.5, 0.5]);
+  });
+  await withFile(build(minicpm, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufConfig(gguf), /'minicpm.embedding_scale' is missing/);
+  });
+});
+
+Deno.test("Llama 3's begin token is put before a text, as llama.cpp and its own tokenizer do", async () => {
+  const tokenizer = {
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "llama-bpe",
+    "tokenizer.ggml.tokens": ["a", "b", "ab", "<begin>"],
+    "tokenizer.ggml.merges": ["a b"],
+  };
+  await withFile(build({ ...tokenizer, "tokenizer.ggml.bos_token_id": 3 }, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const rebuilt = ggufTokenizer(gguf)!;
+    assert.deepEqual(rebuilt.encode("abba", { addSpecialTokens: true }), [3, 2, 1, 0]);
+    assert.deepEqual(rebuilt.encode("abba"), [2, 1, 0]);
+  });
+  await withFile(build(tokenizer, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufTokenizer(gguf), /bos_token_id names no token/);
+  });
+});
+
 Deno.test("a changed or cut file opens or is refused with its name, never crashes", async () => {
   const good = build({ ...small, words: ["a", "b"] }, [
     { name: "m", dims: [32, 2], type: 2, data: new Uint8Array(36) },
