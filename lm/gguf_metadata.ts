@@ -1,12 +1,7 @@
-/**
- * A configuration and a tokenizer from GGUF metadata, for `.gguf` files that stand alone. Byte-level
- * BPE tokenizers whose pre-tokenizer is known here are rebuilt; for others, put the model's
- * tokenizer.json beside the file.
- */
+/** A model's configuration from GGUF metadata, for `.gguf` files that stand alone. */
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import type { GgufFile, GgufValue } from "./gguf.ts";
-import { Tokenizer } from "./tokenizer.ts";
 
 /** Metadata of an architecture that is read, or that says nothing about the function computed. */
 const understood = new Set(
@@ -114,7 +109,7 @@ function refuseUnknown(gguf: GgufFile, { modelType, headDim }: ModelConfig): voi
 }
 
 /** A number; of numbers for each layer the one, where all are the same. */
-function numberAt(gguf: GgufFile, key: string): number | undefined {
+export function numberAt(gguf: GgufFile, key: string): number | undefined {
   const value = gguf.metadata.get(key);
   const all = Array.isArray(value) ? value : [value];
   if (all.length === 0 || !all.every((x) => typeof x === "number" || typeof x === "bigint")) {
@@ -131,136 +126,4 @@ function text(gguf: GgufFile, key: string): string {
     throw new UserError(`${gguf.path}: metadata '${key}' is missing or not a text`);
   }
   return value;
-}
-
-const byteLevel = {
-  type: "ByteLevel",
-  add_prefix_space: false,
-  trim_offsets: true,
-  use_regex: false,
-};
-
-function splitBy(pattern: string) {
-  const split = { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false };
-  return { type: "Sequence", pretokenizers: [split, byteLevel] };
-}
-
-const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-const wordsAndRest = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
-const punctuationAndSpace = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-/** The pre-tokenizer behind each name llama.cpp gives. */
-const preTokenizers: Record<string, object> = {
-  smollm: {
-    type: "Sequence",
-    pretokenizers: [{ type: "Digits", individual_digits: true }, { ...byteLevel, use_regex: true }],
-  },
-  "gpt-2": { ...byteLevel, use_regex: true },
-  qwen2: splitBy([contractions, wordsAndRest, "\\p{N}", punctuationAndSpace].join("|")),
-  "llama-bpe": splitBy([contractions, wordsAndRest, "\\p{N}{1,3}", punctuationAndSpace].join("|")),
-};
-
-/** ggml's token types for tokens that text can hold whole. */
-const CONTROL = 3;
-const USER_DEFINED = 4;
-
-/** The tokenizer in the metadata, with its chat template; undefined where there is none. */
-export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
-  const { metadata, path } = gguf;
-  const model = metadata.get("tokenizer.ggml.model");
-  const tokens = metadata.get("tokenizer.ggml.tokens");
-  if (model === undefined || !Array.isArray(tokens)) return undefined;
-  const name = String(metadata.get("tokenizer.ggml.pre") ?? "default");
-  const preTokenizer = preTokenizers[name];
-  if (model !== "gpt2" || preTokenizer === undefined) {
-    throw new UserError(
-      `${path}: tokenizer '${String(model)}' with pre-tokenizer '${name}' cannot be rebuilt ` +
-        `(known: gpt2 with ${Object.keys(preTokenizers).join(", ")}): ` +
-        `put the model's tokenizer.json beside the file`,
-    );
-  }
-  const types = metadata.get("tokenizer.ggml.token_type");
-  const typeOf = (id: number) => Array.isArray(types) ? types[id] : undefined;
-  const added = tokens.flatMap((content, id) => {
-    const type = typeOf(id);
-    if (type !== CONTROL && type !== USER_DEFINED) return [];
-    return [{
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: type === CONTROL,
-    }];
-  });
-  const json = {
-    version: "1.0",
-    added_tokens: added,
-    normalizer: name === "qwen2" ? { type: "NFC" } : null,
-    pre_tokenizer: preTokenizer,
-    post_processor: specialTokens(gguf, tokens, name),
-    decoder: byteLevel,
-    model: {
-      type: "BPE",
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: name === "llama-bpe",
-      vocab: Object.fromEntries(tokens.map((token, id) => [String(token), id])),
-      merges: metadata.get("tokenizer.ggml.merges") ?? [],
-    },
-  };
-  const tokenAt = (key: string) => {
-    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
-    return id === undefined ? undefined : tokens[id];
-  };
-  const config = {
-    bos_token: tokenAt("bos"),
-    eos_token: tokenAt("eos"),
-    pad_token: tokenAt("padding"),
-    chat_template: metadata.get("tokenizer.chat_template"),
-    clean_up_tokenization_spaces: false,
-  };
-  return new Tokenizer({
-    "tokenizer.json": JSON.stringify(json),
-    "tokenizer_config.json": JSON.stringify(config),
-  }, path);
-}
-
-/** The post-processor that puts begin and end tokens around a text, where the metadata wants them. */
-function specialTokens(gguf: GgufFile, tokens: GgufValue[], pre: string): object | null {
-  const wanted = (key: string, otherwise: boolean) =>
-    gguf.metadata.get(`tokenizer.ggml.add_${key}_token`) ?? otherwise;
-  const special = (key: string) => {
-    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
-    const token = id === undefined ? undefined : tokens[id];
-    if (typeof token === "string") return { token, id };
-    throw new UserError(
-      `${gguf.path}: tokenizer.ggml.${key}_token_id names no token to put at a text's ${
-        key === "bos" ? "beginning" : "end"
-      }`,
-    );
-  };
-  // llama.cpp adds Llama 3's begin token unless told otherwise.
-  const before = wanted("bos", pre === "llama-bpe") ? [special("bos")] : [];
-  const after = wanted("eos", false) ? [special("eos")] : [];
-  const around = [...before, ...after];
-  if (around.length === 0) return null;
-  const piece = ({ token }: { token: string }) => ({ SpecialToken: { id: token, type_id: 0 } });
-  const sequence = (id: string) => [
-    ...before.map(piece),
-    { Sequence: { id, type_id: 0 } },
-    ...after.map(piece),
-  ];
-  return {
-    type: "TemplateProcessing",
-    single: sequence("A"),
-    pair: [...sequence("A"), ...sequence("B")],
-    special_tokens: Object.fromEntries(
-      around.map(({ token, id }) => [token, { id: token, ids: [id], tokens: [token] }]),
-    ),
-  };
 }

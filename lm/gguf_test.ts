@@ -5,12 +5,13 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { GgufFile } from "./gguf.ts";
 import { formats } from "./gguf_formats.ts";
-import { ggufConfig, ggufTokenizer } from "./gguf_metadata.ts";
+import { ggufConfig } from "./gguf_metadata.ts";
+import { ggufTokenizer } from "./gguf_tokenizer.ts";
 import { UserError } from "../errors.ts";
 
-/** Writes GGUF version 3: metadata of texts, uint32, float32 and text lists; tensors as given. */
+/** Writes GGUF version 3: metadata of texts, uint32, float32 and lists of the first and last; tensors as given. */
 function build(
-  metadata: Record<string, string | number | string[] | { float: number }>,
+  metadata: Record<string, string | number | string[] | { float: number } | { floats: number[] }>,
   tensors: { name: string; dims: number[]; type: number; data: Uint8Array }[],
 ): Uint8Array {
   const parts: Uint8Array[] = [];
@@ -43,6 +44,11 @@ function build(
       u32(8);
       u64(value.length);
       value.forEach(text);
+    } else if ("floats" in value) {
+      u32(9);
+      u32(6);
+      u64(value.floats.length);
+      for (const x of value.floats) bytes(4, (v) => v.setFloat32(0, x, true));
     } else {
       u32(6);
       bytes(4, (v) => v.setFloat32(0, value.float, true));
@@ -184,10 +190,33 @@ Deno.test("a tokenizer that cannot be rebuilt is refused by name, none gives non
     await using gguf = await GgufFile.open(path);
     assert.equal(ggufTokenizer(gguf), undefined);
   });
-  const other = { "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a"] };
+  const other = { "tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": ["a"] };
   await withFile(build({ ...small, ...other }, []), async (path) => {
     await using gguf = await GgufFile.open(path);
-    assert.throws(() => ggufTokenizer(gguf), /tokenizer 'llama' .* tokenizer.json beside the file/);
+    assert.throws(() => ggufTokenizer(gguf), /tokenizer 'bert' .* tokenizer.json beside the file/);
+  });
+});
+
+Deno.test("SentencePiece's tokens are merged by their scores, other characters are bytes", async () => {
+  const tokens = ["<s>", "\u2581", "a", "b", "ab", "ba", "\u2581ab", "<0xC3>", "<0x9F>"];
+  const metadata = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": tokens,
+    "tokenizer.ggml.scores": { floats: [0, -9, -9, -9, -3, -2, -1, 0, 0] },
+    "tokenizer.ggml.bos_token_id": 0,
+  };
+  await withFile(build(metadata, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const tokenizer = ggufTokenizer(gguf)!;
+    assert.deepEqual(tokenizer.encode("ab"), [6]);
+    assert.deepEqual(tokenizer.encode("abab"), [1, 2, 5, 3]);
+    assert.deepEqual(tokenizer.encode("ab ß", { addSpecialTokens: true }), [0, 6, 1, 7, 8]);
+    assert.equal(tokenizer.decode([6, 1, 7, 8]), "ab ß");
+  });
+  const { "tokenizer.ggml.scores": _, ...noScores } = metadata;
+  await withFile(build(noScores, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufTokenizer(gguf), /tokenizer.ggml.scores must hold a number for each/);
   });
 });
 
