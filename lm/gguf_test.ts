@@ -294,6 +294,24 @@ Deno.test("Llama 3's begin token is put before a text, as llama.cpp and its own 
   });
 });
 
+Deno.test("a header of more values than a vocabulary has is refused before they are read", async () => {
+  const bytes = build({ a: ["b"] }, []);
+  const view = new DataView(bytes.buffer);
+  const many = new Uint8Array(bytes.length + 2 ** 23);
+  // An array of uint8 instead of texts, as many as there are bytes behind.
+  const at = 24 + 8 + 1 + 4;
+  view.setUint32(at, 0, true);
+  view.setBigUint64(at + 4, BigInt(2 ** 23), true);
+  many.set(bytes);
+  await withFile(many, async (path) => {
+    await assert.rejects(GgufFile.open(path), /an array of 8388608 elements .* more than 4194304/);
+  });
+  view.setBigUint64(8, 2n ** 30n, true);
+  await withFile(bytes, async (path) => {
+    await assert.rejects(GgufFile.open(path), /1073741824 tensors and 1 fields make more than/);
+  });
+});
+
 Deno.test("a changed or cut file opens or is refused with its name, never crashes", async () => {
   const good = build({ ...small, words: ["a", "b"] }, [
     { name: "m", dims: [32, 2], type: 2, data: new Uint8Array(36) },
