@@ -31,6 +31,12 @@ Deno.test("a field that is unknown or not supported is refused by name and value
   refused({ ...qwen, rope_scaling: { type: "yarn", factor: 4 } }, /rope_type = "yarn"/);
   refused({ ...qwen, rope_scaling: { type: "linear" } }, /rope_scaling.factor = undefined/);
   refused({ ...qwen, rope_scaling: { type: "default", beta_fast: 3 } }, /rope_scaling.*beta_fast/);
+  const longrope = { rope_type: "longrope", short_factor: [1], long_factor: [1] };
+  refused({ ...qwen, rope_parameters: longrope }, /rope_parameters.rope_type = "longrope"/);
+  refused({ ...qwen, rope_scaling: { type: "dynamic", factor: 2 } }, /rope_type = "dynamic"/);
+  const linear = { rope_type: "linear", factor: 2 };
+  const both = { rope_parameters: { rope_type: "default" }, rope_scaling: linear };
+  refused({ ...qwen, ...both }, /rope_scaling = .*linear.* rope_parameters says something else/);
   refused({ ...qwen, partial_rotary_factor: 0.5 }, /partial_rotary_factor = 0.5/);
   refused({ ...qwen, scale_emb: 12 }, /scale_emb = 12 .*only minicpm/);
   refused({ ...qwen, attention_bias: false }, /attention_bias = false/);
