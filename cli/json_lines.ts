@@ -15,8 +15,8 @@ export interface Line<T> {
   readonly value: T;
 }
 
-/** What a caller gives to know its results by; it comes back as it was. */
-export const lineId = z.union([z.string(), z.number(), z.null()]).optional();
+/** What a caller gives to know its results by, any JSON; it comes back as it was. */
+export const lineId = z.unknown().optional();
 
 /**
  * The lines of `input` as values of `schema`. Empty lines are passed over.
@@ -63,6 +63,8 @@ function parseLine<T extends z.ZodType>(schema: T, text: string, number: number)
   let value: unknown;
   try {
     value = JSON.parse(text);
+    // Integers of 64 bits lose digits as numbers.
+    if (inexact((value as { id?: unknown } | null)?.id)) value = JSON.parse(text, keepDigits);
   } catch (cause) {
     throw new UserError(`line ${number} of the input is not JSON: ${(cause as Error).message}`, {
       cause,
@@ -79,6 +81,14 @@ function parseLine<T extends z.ZodType>(schema: T, text: string, number: number)
   );
 }
 
+const inexact = (id: unknown) => Number.isInteger(id) && !Number.isSafeInteger(id);
+
+/** As `JSON.parse` calls it, with the text of each value; TypeScript's library lacks both parts. */
+function keepDigits(_key: string, value: unknown, context?: { source?: string }): unknown {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return inexact(value) && context?.source !== undefined ? rawJSON(context.source) : value;
+}
+
 /** Groups of at most `size`, so that memory does not grow with the input. */
 export async function* inGroups<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
   let group: T[] = [];
@@ -93,7 +103,15 @@ export async function* inGroups<T>(items: AsyncIterable<T>, size: number): Async
 
 /** Writes one line of JSON to standard output, waiting where the reader is slow. */
 export async function writeJsonLine(value: unknown): Promise<void> {
-  if (!process.stdout.write(JSON.stringify(value) + "\n")) await once(process.stdout, "drain");
+  if (!process.stdout.write(jsonLine(value) + "\n")) await once(process.stdout, "drain");
+}
+
+/** JSON without the characters at which some readers (Python's `splitlines`) end a line as well. */
+export function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u0085\u2028\u2029]/g,
+    (separator) => "\\u" + separator.charCodeAt(0).toString(16).padStart(4, "0"),
+  );
 }
 
 /** @throws UserError where an id is no token of a vocabulary of that size */

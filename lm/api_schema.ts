@@ -34,6 +34,9 @@ const common = {
   user: z.string().nullish(),
   metadata: z.unknown().optional(),
   store: z.unknown().optional(),
+  service_tier: z.unknown().optional(),
+  safety_identifier: z.unknown().optional(),
+  prompt_cache_key: z.unknown().optional(),
   // What vLLM has beside.
   top_k: z.int().min(-1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
@@ -47,7 +50,10 @@ const common = {
 /** `POST /v1/completions`. */
 export const CompletionBody = z.strictObject({
   ...common,
-  prompt: z.union([z.string(), z.array(z.string()).min(1), tokens, z.array(tokens).min(1)]),
+  prompt: z.union(
+    [z.string(), z.array(z.string()).min(1), tokens, z.array(tokens).min(1)],
+    "must be a text, a list of texts, token ids, or a list of those",
+  ),
   logprobs: z.int().min(0).max(1, "the chosen token's alone: 0 or 1").nullish(),
   echo: z.literal(false, "is not supported here: leave it out").nullish(),
   best_of: z.int().nullish(),
@@ -60,9 +66,9 @@ export type CompletionBody = z.infer<typeof CompletionBody>;
 
 const content = z.union([
   z.string(),
-  z.array(z.object({ type: z.literal("text", "only text parts are"), text: z.string() }))
+  z.array(z.object({ type: z.literal("text"), text: z.string() }))
     .transform((parts) => parts.map((part) => part.text).join("")),
-]);
+], "must be a text or a list of text parts: nothing else is supported");
 
 /** `POST /v1/chat/completions`. */
 export const ChatBody = z.strictObject({

@@ -7,15 +7,23 @@ import { Template } from "@huggingface/jinja";
 /** What a template may count up to: more would only be a way to hang. */
 const MOST_STEPS = 100_000;
 
-/** Python's `range`, bounded. */
-function range(...bounds: number[]): number[] {
-  const [start, stop] = bounds.length === 1 ? [0, bounds[0]!] : [bounds[0]!, bounds[1]!];
-  const step = bounds[2] ?? 1;
-  const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(count <= MOST_STEPS)) {
-    throw new Error(`range(${bounds.join(", ")}) has more than ${MOST_STEPS} steps, or none`);
-  }
-  return Array.from({ length: count }, (_, i) => start + i * step);
+/** Python's `range`, bounded; for one rendering, as ranges in ranges multiply. */
+function boundedRange(): (...bounds: number[]) => number[] {
+  let steps = 0;
+  return (...bounds) => {
+    const [start, stop] = bounds.length === 1 ? [0, bounds[0]!] : [bounds[0]!, bounds[1]!];
+    const step = bounds[2] ?? 1;
+    const count = Math.max(0, Math.ceil((stop - start) / step));
+    steps += count;
+    if (!(steps <= MOST_STEPS)) {
+      throw new Error(
+        `range(${
+          bounds.join(", ")
+        }) has no end, or all ranges together more than ${MOST_STEPS} steps`,
+      );
+    }
+    return Array.from({ length: count }, (_, i) => start + i * step);
+  };
 }
 
 /** Names in templates' scope; no template can contain them by accident. */
@@ -34,7 +42,7 @@ export class ChatTemplate {
 
   /** @throws Error where the template raises one. */
   render(variables: Readonly<Record<string, unknown>>): string {
-    return this.#template.render({ ...variables, [EQUALS]: pythonEquals, [RANGE]: range });
+    return this.#template.render({ ...variables, [EQUALS]: pythonEquals, [RANGE]: boundedRange() });
   }
 }
 

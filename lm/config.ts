@@ -75,7 +75,8 @@ const count = z.number().int().positive();
 const tokenId = z.number().int().nonnegative();
 const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) => v ?? undefined);
 
-const ropeFields = z.strictObject({
+/** Loose, so that a type that is not known is named before the fields that come with it. */
+const ropeFields = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
   rope_theta: z.number().positive().optional(),
@@ -240,7 +241,7 @@ export function parseConfig(fields: unknown, source = "config"): ModelConfig {
     queryKeyNorm: modelType === "qwen3",
     slidingWindows: slidingWindows(modelType, f, raw, refuse),
     embeddingScale: f.scale_emb ?? 1,
-    residualScale: f.scale_depth === undefined ? 1 : f.scale_depth / Math.sqrt(f.num_hidden_layers),
+    residualScale: isMiniCpm ? (f.scale_depth ?? 1) / Math.sqrt(f.num_hidden_layers) : 1,
     logitScale: isMiniCpm ? (f.dim_model_base ?? 1) / f.hidden_size : 1,
     initializerRange: f.initializer_range ?? 0.02,
     bosTokenId: f.bos_token_id,
@@ -261,11 +262,28 @@ function defaultKeyValueHeads(type: ModelType, numHeads: number): number {
 }
 
 function parseRope(f: Fields, refuse: Refuse): RopeConfig {
+  const rope = knownRope(f, refuse);
+  for (const name of ["rope_parameters", "rope_scaling"] as const) {
+    for (const [field, value] of Object.entries(f[name] ?? {})) {
+      if (field in ropeFields.shape) continue;
+      throw refuse(`${name}.${field}`, value, "this field is unknown here");
+    }
+  }
+  if (f.rope_parameters !== undefined && f.rope_scaling !== undefined) {
+    const fields = (rope: object) => JSON.stringify(Object.entries(rope).toSorted());
+    if (fields(f.rope_parameters) !== fields(f.rope_scaling)) {
+      throw refuse("rope_scaling", f.rope_scaling, "rope_parameters says something else");
+    }
+  }
+  return rope;
+}
+
+function knownRope(f: Fields, refuse: Refuse): RopeConfig {
   const name = f.rope_parameters !== undefined ? "rope_parameters" : "rope_scaling";
   const scaling = f.rope_parameters ?? f.rope_scaling ?? {};
   const theta = scaling.rope_theta ?? f.rope_theta ?? 10000;
   const type = scaling.rope_type ?? scaling.type ?? "default";
-  const need = (field: keyof typeof scaling) => {
+  const need = (field: keyof typeof ropeFields.shape) => {
     const value = scaling[field];
     if (typeof value !== "number") {
       throw refuse(`${name}.${field}`, value, `rope type '${type}' needs it`);

@@ -31,6 +31,12 @@ Deno.test("a field that is unknown or not supported is refused by name and value
   refused({ ...qwen, rope_scaling: { type: "yarn", factor: 4 } }, /rope_type = "yarn"/);
   refused({ ...qwen, rope_scaling: { type: "linear" } }, /rope_scaling.factor = undefined/);
   refused({ ...qwen, rope_scaling: { type: "default", beta_fast: 3 } }, /rope_scaling.*beta_fast/);
+  const longrope = { rope_type: "longrope", short_factor: [1], long_factor: [1] };
+  refused({ ...qwen, rope_parameters: longrope }, /rope_parameters.rope_type = "longrope"/);
+  refused({ ...qwen, rope_scaling: { type: "dynamic", factor: 2 } }, /rope_type = "dynamic"/);
+  const linear = { rope_type: "linear", factor: 2 };
+  const both = { rope_parameters: { rope_type: "default" }, rope_scaling: linear };
+  refused({ ...qwen, ...both }, /rope_scaling = .*linear.* rope_parameters says something else/);
   refused({ ...qwen, partial_rotary_factor: 0.5 }, /partial_rotary_factor = 0.5/);
   refused({ ...qwen, scale_emb: 12 }, /scale_emb = 12 .*only minicpm/);
   refused({ ...qwen, attention_bias: false }, /attention_bias = false/);
@@ -54,6 +60,16 @@ Deno.test("fields that change nothing are let through: null, switched off, priva
     max_window_layers: 2,
   });
   assert.deepEqual(config.slidingWindows, [null, null, null, null]);
+});
+
+Deno.test("what a MiniCPM configuration leaves out is what OpenBMB's class takes", () => {
+  const minicpm = { ...qwen, model_type: "minicpm", tie_word_embeddings: undefined };
+  const config = parseConfig(minicpm);
+  assert.equal(config.residualScale, 1 / Math.sqrt(4));
+  assert.equal(config.embeddingScale, 1);
+  assert.equal(config.logitScale, 1 / 32);
+  assert.ok(config.tieWordEmbeddings);
+  assert.equal(parseConfig({ ...minicpm, scale_depth: 1.4 }).residualScale, 1.4 / Math.sqrt(4));
 });
 
 Deno.test("sliding windows follow each architecture's rule", () => {

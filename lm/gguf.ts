@@ -20,11 +20,15 @@ interface GgufTensor {
   readonly begin: number;
 }
 
+/** Vocabularies with scores, types and merges have a million at most. */
+const MOST_ELEMENTS = 2 ** 22;
+
 /** Reads little-endian fields one after another and knows where the file ends. */
 class Cursor {
   private buffer: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   private start = 0;
   position = 0;
+  #elements = 0;
 
   constructor(readonly path: string, readonly handle: FileHandle, readonly size: number) {}
 
@@ -46,6 +50,15 @@ class Cursor {
     const view = new DataView(this.buffer.buffer, this.position - this.start, count);
     this.position += count;
     return view;
+  }
+
+  /** Counts what becomes objects, which take several times their size in the file. */
+  count(elements: number, what: string): void {
+    this.#elements += elements;
+    if (this.#elements <= MOST_ELEMENTS) return;
+    throw new UserError(
+      `${this.path}: ${what} make more than ${MOST_ELEMENTS} values and tensors in the header`,
+    );
   }
 
   async u32(): Promise<number> {
@@ -111,6 +124,7 @@ async function readArray(cursor: Cursor, depth: number): Promise<GgufValue[]> {
   if (depth > 4 || count > cursor.size - cursor.position) {
     throw new UserError(`${cursor.path}: an array of ${count} elements does not fit the file`);
   }
+  cursor.count(count, `an array of ${count} elements and others`);
   const values: GgufValue[] = [];
   for (let i = 0; i < count; i++) values.push(await readValue(cursor, type, depth + 1));
   return values;
@@ -221,6 +235,7 @@ async function readHeader(cursor: Cursor) {
   }
   const tensorCount = await cursor.u64();
   const metadataCount = await cursor.u64();
+  cursor.count(tensorCount + metadataCount, `${tensorCount} tensors and ${metadataCount} fields`);
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < metadataCount; i++) {
     const key = await cursor.string();

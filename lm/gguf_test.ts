@@ -5,12 +5,13 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { GgufFile } from "./gguf.ts";
 import { formats } from "./gguf_formats.ts";
-import { ggufConfig, ggufTokenizer } from "./gguf_metadata.ts";
+import { ggufConfig } from "./gguf_metadata.ts";
+import { ggufTokenizer } from "./gguf_tokenizer.ts";
 import { UserError } from "../errors.ts";
 
-/** Writes GGUF version 3: metadata of texts, uint32, float32 and text lists; tensors as given. */
+/** Writes GGUF version 3: metadata of texts, uint32, float32 and lists of the first and last; tensors as given. */
 function build(
-  metadata: Record<string, string | number | string[] | { float: number }>,
+  metadata: Record<string, string | number | string[] | { float: number } | { floats: number[] }>,
   tensors: { name: string; dims: number[]; type: number; data: Uint8Array }[],
 ): Uint8Array {
   const parts: Uint8Array[] = [];
@@ -43,6 +44,11 @@ function build(
       u32(8);
       u64(value.length);
       value.forEach(text);
+    } else if ("floats" in value) {
+      u32(9);
+      u32(6);
+      u64(value.floats.length);
+      for (const x of value.floats) bytes(4, (v) => v.setFloat32(0, x, true));
     } else {
       u32(6);
       bytes(4, (v) => v.setFloat32(0, value.float, true));
@@ -184,10 +190,125 @@ Deno.test("a tokenizer that cannot be rebuilt is refused by name, none gives non
     await using gguf = await GgufFile.open(path);
     assert.equal(ggufTokenizer(gguf), undefined);
   });
-  const other = { "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a"] };
+  const other = { "tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": ["a"] };
   await withFile(build({ ...small, ...other }, []), async (path) => {
     await using gguf = await GgufFile.open(path);
-    assert.throws(() => ggufTokenizer(gguf), /tokenizer 'llama' .* tokenizer.json beside the file/);
+    assert.throws(() => ggufTokenizer(gguf), /tokenizer 'bert' .* tokenizer.json beside the file/);
+  });
+});
+
+Deno.test("SentencePiece's tokens are merged by their scores, other characters are bytes", async () => {
+  const tokens = ["<s>", "\u2581", "a", "b", "ab", "ba", "\u2581ab", "<0xC3>", "<0x9F>"];
+  const metadata = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": tokens,
+    "tokenizer.ggml.scores": { floats: [0, -9, -9, -9, -3, -2, -1, 0, 0] },
+    "tokenizer.ggml.bos_token_id": 0,
+  };
+  await withFile(build(metadata, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const tokenizer = ggufTokenizer(gguf)!;
+    assert.deepEqual(tokenizer.encode("ab"), [6]);
+    assert.deepEqual(tokenizer.encode("abab"), [1, 2, 5, 3]);
+    assert.deepEqual(tokenizer.encode("ab ß", { addSpecialTokens: true }), [0, 6, 1, 7, 8]);
+    assert.equal(tokenizer.decode([6, 1, 7, 8]), "ab ß");
+  });
+  const { "tokenizer.ggml.scores": _, ...noScores } = metadata;
+  await withFile(build(noScores, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufTokenizer(gguf), /tokenizer.ggml.scores must hold a number for each/);
+  });
+});
+
+Deno.test("metadata that changes the result is read or refused by name", async () => {
+  const opened = async (metadata: Parameters<typeof build>[0], use: (gguf: GgufFile) => void) =>
+    await withFile(build(metadata, []), async (path) => {
+      await using gguf = await GgufFile.open(path);
+      use(gguf);
+    });
+  const refused = (change: Record<string, number | { float: number }>, message: RegExp) =>
+    opened({ ...small, "llama.vocab_size": 9, ...change }, (gguf) => {
+      assert.throws(() => ggufConfig(gguf), (error) => {
+        assert.ok(error instanceof UserError && error.message.startsWith(gguf.path));
+        assert.match(error.message, message);
+        return true;
+      });
+    });
+  await refused({ "llama.rope.dimension_count": 2 }, /'llama.rope.dimension_count' = 2 is not/);
+  await refused({ "llama.attention.value_length": 8 }, /'llama.attention.value_length' = 8/);
+  await refused({ "llama.logit_scale": { float: 8 } }, /'llama.logit_scale' = 8/);
+  await refused({ "llama.expert_count": 8 }, /'llama.expert_count' = 8/);
+  await refused({ "llama.new_kind_of_scale": 3 }, /'llama.new_kind_of_scale' = 3/);
+  const { "llama.attention.layer_norm_rms_epsilon": _, ...noEpsilon } = small;
+  await opened({ ...noEpsilon, "llama.vocab_size": 9 }, (gguf) => {
+    assert.throws(() => ggufConfig(gguf), /layer_norm_rms_epsilon' is missing/);
+  });
+  const neutral = {
+    "llama.expert_count": 0,
+    "llama.rope.dimension_count": 4,
+    "llama.vocab_size": 9,
+  };
+  await opened({ ...small, ...neutral, "llama.rope.scaling.factor": { float: 4 } }, (gguf) => {
+    assert.deepEqual(ggufConfig(gguf).rope, { theta: 10000, type: "linear", factor: 4 });
+  });
+});
+
+Deno.test("MiniCPM's three scales come from the metadata and may not be missing", async () => {
+  const fields = Object.fromEntries(
+    Object.entries({ ...small, "llama.vocab_size": 9 })
+      .map(([key, value]) => [key.replace(/^llama/, "minicpm"), value]),
+  );
+  const minicpm = { ...fields, "general.architecture": "minicpm" };
+  const scales = {
+    "minicpm.embedding_scale": { float: 12 },
+    "minicpm.residual_scale": { float: 1.5 },
+    "minicpm.logit_scale": { float: 2 },
+  };
+  await withFile(build({ ...minicpm, ...scales }, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const { embeddingScale, residualScale, logitScale } = ggufConfig(gguf);
+    assert.deepEqual([embeddingScale, residualScale, logitScale], [12, 1.5, 0.5]);
+  });
+  await withFile(build(minicpm, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufConfig(gguf), /'minicpm.embedding_scale' is missing/);
+  });
+});
+
+Deno.test("Llama 3's begin token is put before a text, as llama.cpp and its own tokenizer do", async () => {
+  const tokenizer = {
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "llama-bpe",
+    "tokenizer.ggml.tokens": ["a", "b", "ab", "<begin>"],
+    "tokenizer.ggml.merges": ["a b"],
+  };
+  await withFile(build({ ...tokenizer, "tokenizer.ggml.bos_token_id": 3 }, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    const rebuilt = ggufTokenizer(gguf)!;
+    assert.deepEqual(rebuilt.encode("abba", { addSpecialTokens: true }), [3, 2, 1, 0]);
+    assert.deepEqual(rebuilt.encode("abba"), [2, 1, 0]);
+  });
+  await withFile(build(tokenizer, []), async (path) => {
+    await using gguf = await GgufFile.open(path);
+    assert.throws(() => ggufTokenizer(gguf), /bos_token_id names no token/);
+  });
+});
+
+Deno.test("a header of more values than a vocabulary has is refused before they are read", async () => {
+  const bytes = build({ a: ["b"] }, []);
+  const view = new DataView(bytes.buffer);
+  const many = new Uint8Array(bytes.length + 2 ** 23);
+  // An array of uint8 instead of texts, as many as there are bytes behind.
+  const at = 24 + 8 + 1 + 4;
+  view.setUint32(at, 0, true);
+  view.setBigUint64(at + 4, BigInt(2 ** 23), true);
+  many.set(bytes);
+  await withFile(many, async (path) => {
+    await assert.rejects(GgufFile.open(path), /an array of 8388608 elements .* more than 4194304/);
+  });
+  view.setBigUint64(8, 2n ** 30n, true);
+  await withFile(bytes, async (path) => {
+    await assert.rejects(GgufFile.open(path), /1073741824 tensors and 1 fields make more than/);
   });
 });
 

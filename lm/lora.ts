@@ -12,7 +12,7 @@ import { asType, isBfloat16, random, tf } from "../xla/mod.ts";
 import { UserError } from "../errors.ts";
 import { type ModelConfig, parameterShapes } from "./config.ts";
 import { readJson } from "./json.ts";
-import { loraScale, type LoraScaling } from "./lora_scale.ts";
+import { loraScale, type LoraScaling, patternRegExp } from "./lora_scale.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "./safetensors_write.ts";
 import type { Params } from "./transformer.ts";
@@ -47,10 +47,13 @@ const adapterFile = z.looseObject({
 /** Fields that do not change what a loaded adapter computes; what was adapted is seen by its tensors. */
 const harmless = new Set(
   `auto_mapping base_model_name_or_path corda_config ensure_weight_tying eva_config exclude_modules
-  inference_mode init_lora_weights layers_pattern layers_to_transform loftq_config lora_dropout
+  inference_mode layers_pattern layers_to_transform loftq_config lora_dropout
   lora_ga_config megatron_config megatron_core peft_version qalora_group_size revision task_type
   runtime_config`.split(/\s+/),
 );
+
+/** Ways to start an adapter that take a part out of the base's own weights, which PEFT does again to load it. */
+const changesBase = /^(pissa|corda|olora|loftq|lora_ga)/i;
 
 /** @throws UserError naming a field that is wrong, or unknown and in use */
 function parseAdapterConfig(fields: unknown, source: string): LoraConfig & { base?: string } {
@@ -63,9 +66,17 @@ function parseAdapterConfig(fields: unknown, source: string): LoraConfig & { bas
   for (const [field, value] of Object.entries(fields as Record<string, unknown>)) {
     if (field in adapterFile.shape || harmless.has(field)) continue;
     if (value === null || value === false || (field === "bias" && value === "none")) continue;
+    if (field === "init_lora_weights" && !changesBase.test(String(value))) continue;
     if (typeof value === "object" && Object.keys(value).length === 0) continue;
     throw new UserError(
       `${source}: ${field} = ${JSON.stringify(value).slice(0, 80)} is not supported: plain LoRA is`,
+    );
+  }
+  for (const pattern of Object.keys({ ...rank_pattern, ...alpha_pattern })) {
+    if (patternRegExp(pattern) !== undefined) continue;
+    throw new UserError(
+      `${source}: rank_pattern or alpha_pattern: '${pattern}' is not supported: names and simple ` +
+        "regular expressions are",
     );
   }
   const base = parsed.data.base_model_name_or_path;

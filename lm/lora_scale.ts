@@ -5,7 +5,7 @@ export interface LoraScaling {
   readonly alpha: number;
   /** alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023). */
   readonly rankStabilised: boolean;
-  /** Other ranks and alphas of the modules whose names end in one of these patterns. */
+  /** Other ranks and alphas of the modules whose names end in one of these patterns; the first decides. */
   readonly ranks: Readonly<Record<string, number>>;
   readonly alphas: Readonly<Record<string, number>>;
 }
@@ -20,11 +20,25 @@ export function loraScale(lora: LoraScaling, module: string): { rank: number; sc
 /** PEFT's patterns: regular expressions for the end of a module's name, at a dot or the whole. */
 function matching(patterns: Readonly<Record<string, number>>, module: string): number | undefined {
   for (const [pattern, value] of Object.entries(patterns)) {
-    // Plain names are compared as text: a file must not bring an expression that takes for ever.
-    const plain = pattern.replace(/^\^/, "").replace(/\$$/, "").replaceAll("\\.", ".");
-    if (module === plain || (!pattern.startsWith("^") && module.endsWith(`.${plain}`))) {
-      return value;
-    }
+    if (patternRegExp(pattern)?.test(module)) return value;
   }
   return undefined;
+}
+
+/** What means the same here as in Python, and repeats nothing that itself may repeat. */
+const understood = /^(?:\\[.dw]|\[\^?[\w.-]+\]|\((?:\?:)?|\)(?![*+?])|[\w.|^$-]|[*+?])*$/;
+
+/** Each repetition multiplies the time by the name's length. */
+const MOST_REPETITIONS = 3;
+
+/** The expression as PEFT applies it; undefined where it is outside of what is understood. */
+export function patternRegExp(pattern: string): RegExp | undefined {
+  // A file must not bring an expression that takes for ever.
+  const repetitions = pattern.replaceAll("(?:", "(").match(/[*+?]/g)?.length ?? 0;
+  if (!understood.test(pattern) || repetitions > MOST_REPETITIONS) return undefined;
+  try {
+    return new RegExp(`^(.*\\.)?(${pattern})$`);
+  } catch {
+    return undefined;
+  }
 }

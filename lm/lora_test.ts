@@ -8,6 +8,7 @@ import { UserError } from "../errors.ts";
 import { parseConfig } from "./config.ts";
 import { Generator } from "./generate.ts";
 import { findBase, initLora, loadLora, type Lora, mergeLora, saveLora, withLora } from "./lora.ts";
+import { loraScale } from "./lora_scale.ts";
 import { loadModel, saveModel } from "./model.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { hiddenStates, initParams, logits, type Params, tokenLogProbs } from "./transformer.ts";
@@ -152,12 +153,42 @@ Deno.test("an adapter that does something else than LoRA, or fits another model,
     await refused({ bias: "all" }, /bias = "all"/);
     await refused({ modules_to_save: ["lm_head"] }, /modules_to_save/);
     await refused({ peft_type: "IA3" }, /peft_type/);
+    await refused({ init_lora_weights: "pissa_niter_4" }, /init_lora_weights = "pissa_niter_4"/);
+    await refused({ alpha_pattern: { "(a+)+q_proj": 2 } }, /alpha_pattern: '\(a\+\)\+q_proj'/);
+    await refused({ rank_pattern: { "(?=q)q_proj": 2 } }, /rank_pattern .*'\(\?=q\)q_proj'/);
     await refused({ r: 8 }, /lora_A.weight' has shape \[4,\d+\], expected \[8,\d+\]/);
     writeFileSync(path, JSON.stringify(good));
     await assert.rejects(findBase(folder), /names no base model/);
     const other = parseConfig({ ...config.raw, num_hidden_layers: 1 });
     await assert.rejects(loadLora(folder, other), /layers\.1.* adapts no matrix of the model's/);
   });
+});
+
+Deno.test("patterns match the end of a module's name as in PEFT, the first one decides", () => {
+  const module = "model.layers.11.self_attn.q_proj";
+  const alphas: [string, number][] = [
+    ["q_proj", 2],
+    ["layers.11.self_attn.q_proj", 2],
+    ["(q|k)_proj", 2],
+    ["^model\\.layers\\.[01]+\\.self_attn\\.q_proj$", 2],
+    [".*layers\\.\\d+\\..*q_proj", 2],
+    ["q.proj", 2],
+    ["^q_proj", 1],
+    ["_proj", 1],
+    ["layers.1.self_attn.q_proj", 1],
+  ];
+  const scaling = { rank: 4, alpha: 4, rankStabilised: false, ranks: {} };
+  for (const [pattern, scale] of alphas) {
+    assert.equal(
+      loraScale({ ...scaling, alphas: { [pattern]: 8 } }, module).scale,
+      scale,
+      pattern,
+    );
+  }
+  assert.equal(
+    loraScale({ ...scaling, alphas: { q_proj: 12, "self_attn.q_proj": 8 } }, module).scale,
+    3,
+  );
 });
 
 const golden = sharedFolder("golden/optim");

@@ -14,7 +14,8 @@ import {
 } from "./checkpoint.ts";
 import { type ModelConfig, parseConfig, type WeightType } from "./config.ts";
 import { GgufFile } from "./gguf.ts";
-import { ggufConfig, ggufTokenizer } from "./gguf_metadata.ts";
+import { ggufConfig } from "./gguf_metadata.ts";
+import { ggufTokenizer } from "./gguf_tokenizer.ts";
 import { type HubOptions, modelPath } from "./hub.ts";
 import { readJson } from "./json.ts";
 import { findBase, isAdapter, loadLora, mergeLora } from "./lora.ts";

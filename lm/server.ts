@@ -61,7 +61,9 @@ export function serveModel(model: Model, options: ServerOptions): ModelServer {
   });
   const app = new Hono();
   app.onError((error, c) => {
-    if (error instanceof HTTPException) return failure(c, error.status, error.message);
+    if (error instanceof HTTPException) {
+      return failure(c, error.status, error.message, error.cause as Culprit | undefined);
+    }
     if (error instanceof UserError) return failure(c, 400, error.message);
     console.error(error);
     return failure(c, 500, "the server failed; its log says how");
@@ -71,15 +73,18 @@ export function serveModel(model: Model, options: ServerOptions): ModelServer {
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY }), async (c, next) => {
     const { apiKey } = options;
     if (apiKey !== undefined && c.req.header("authorization") !== `Bearer ${apiKey}`) {
-      throw new HTTPException(401, { message: "the API key is missing or wrong" });
+      const cause: Culprit = { code: "invalid_api_key" };
+      throw new HTTPException(401, { message: "the API key is missing or wrong", cause });
     }
     await next();
   });
-  app.get("/v1/models", (c) =>
-    c.json({
-      object: "list",
-      data: [{ id: options.name, object: "model", created: 0, owned_by: "oreo" }],
-    }));
+  const card = { id: options.name, object: "model", created: 0, owned_by: "oreo" };
+  app.get("/v1/models", (c) => c.json({ object: "list", data: [card] }));
+  // A name may have slashes.
+  app.get("/v1/models/:name{.+}", (c) => {
+    checkName(c.req.param("name"), options.name);
+    return c.json(card);
+  });
   app.post("/v1/completions", async (c) => {
     const body = await read(c, CompletionBody, options.name);
     return await answer(c, generator, tokenizer, completionWork(model, tokenizer, body));
@@ -94,9 +99,25 @@ export function serveModel(model: Model, options: ServerOptions): ModelServer {
   };
 }
 
-function failure(c: Context, status: number, message: string): Response {
+/** What OpenAI's errors name beside the message. */
+interface Culprit {
+  readonly param?: string;
+  readonly code?: string;
+}
+
+function failure(c: Context, status: number, message: string, culprit: Culprit = {}): Response {
   const type = status < 500 ? "invalid_request_error" : "server_error";
-  return c.json({ error: { message, type, param: null, code: null } }, status as 400);
+  const { param = null, code = null } = culprit;
+  return c.json({ error: { message, type, param, code } }, status as 400);
+}
+
+function checkName(asked: string, name: string): void {
+  if (asked === name) return;
+  const cause: Culprit = { param: "model", code: "model_not_found" };
+  throw new HTTPException(404, {
+    message: `the model '${asked}' does not exist here; there is '${name}'`,
+    cause,
+  });
 }
 
 async function read<T extends z.ZodType<{ model: string }>>(
@@ -114,15 +135,13 @@ async function read<T extends z.ZodType<{ model: string }>>(
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
+    const param = issue.code === "unrecognized_keys" ? issue.keys[0]! : issue.path.join(".");
     throw new HTTPException(400, {
       message: `${issue.path.join(".") || "body"}: ${issue.message}`,
+      cause: param === "" ? {} : { param },
     });
   }
-  if (parsed.data.model !== name) {
-    throw new HTTPException(404, {
-      message: `the model '${parsed.data.model}' does not exist here; there is '${name}'`,
-    });
-  }
+  checkName(parsed.data.model, name);
   return parsed.data;
 }
 

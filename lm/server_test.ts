@@ -52,11 +52,17 @@ async function local(prompt: string, seed: number, n = 1, maxNewTokens = 12) {
   return (await generator.generate([{ promptIds, seed, n, maxNewTokens }]))[0]!;
 }
 
-async function refused(promise: Promise<unknown>, status: number, message: RegExp): Promise<void> {
+async function refused(
+  promise: Promise<unknown>,
+  status: number,
+  message: RegExp,
+  param?: string,
+): Promise<void> {
   await assert.rejects(promise, (error) => {
     assert.ok(error instanceof APIError, String(error));
     assert.equal(error.status, status);
     assert.match(error.message, message);
+    if (param !== undefined) assert.equal(error.param, param);
     return true;
   });
 }
@@ -189,11 +195,20 @@ Deno.test("what cannot be served is refused by name, as the client's errors", as
     const ask = (change: object) =>
       openai.completions.create({ model: "tiny", prompt: "a", max_tokens: 4, ...change });
     await refused(clientOf(url).models.list(), 401, /API key is missing or wrong/);
-    await refused(ask({ model: "big" }), 404, /'big' does not exist here; there is 'tiny'/);
+    await refused(
+      ask({ model: "big" }),
+      404,
+      /'big' does not exist here; there is 'tiny'/,
+      "model",
+    );
+    await refused(openai.models.retrieve("big"), 404, /'big' does not exist here/, "model");
+    assert.equal((await openai.models.retrieve("tiny")).id, "tiny");
     await refused(ask({ presence_penalty: 1 }), 400, /presence_penalty: is not supported/);
     await refused(ask({ logit_bias: { 5: 1 } }), 400, /logit_bias: is not supported/);
-    await refused(ask({ nonsense: 1 }), 400, /nonsense/);
-    await refused(ask({ temperature: -1 }), 400, /temperature/);
+    await refused(ask({ nonsense: 1 }), 400, /nonsense/, "nonsense");
+    await refused(ask({ temperature: -1 }), 400, /temperature/, "temperature");
+    await refused(ask({ max_tokens: "many" }), 400, /max_tokens: .*expected number/, "max_tokens");
+    await refused(ask({ prompt: [] }), 400, /prompt: must be a text, a list of texts/, "prompt");
     await refused(ask({ max_tokens: 1000 }), 400, /do not fit maxLength 64/);
     await refused(ask({ max_tokens: 1000, stream: true }), 400, /do not fit maxLength 64/);
     await refused(ask({ prompt: [99] }), 400, /token 99 is not in the vocabulary/);

@@ -53,6 +53,9 @@ const tokenizerFile = z.looseObject({
   ).default([]),
 });
 
+/** Twice what the largest in use have; each takes several times its size once it is loaded. */
+const MOST_ENTRIES = 2 ** 20;
+
 /** The texts of a tokenizer's files, by file name. */
 export type TokenizerFiles = Readonly<Record<string, string>>;
 
@@ -82,6 +85,14 @@ export class Tokenizer {
     const config = parseJson(configText, `${source}: tokenizer_config.json`);
     const parsed = checked(tokenizerFile, json, `${source}: tokenizer.json`);
     this.#config = checked(tokenizerConfig, config, `${source}: tokenizer_config.json`);
+    const { vocab, merges } = parsed.model;
+    for (const [name, list] of Object.entries({ vocab, merges, added: parsed.added_tokens })) {
+      const entries = Array.isArray(list) ? list.length : Object.keys(list ?? {}).length;
+      if (entries <= MOST_ENTRIES) continue;
+      throw new UserError(
+        `${source}: tokenizer.json: ${name} has ${entries} entries, expected at most ${MOST_ENTRIES}`,
+      );
+    }
     try {
       this.#inner = new HuggingFaceTokenizer(json as object, config as object);
     } catch (cause) {

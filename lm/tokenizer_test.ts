@@ -105,6 +105,9 @@ Deno.test("a template's range counts as Python's, and not for ever", () => {
   assert.equal(render(each("range(2, 2)")), "");
   assert.throws(() => render(each("range(10 ** 9)")), UserError);
   assert.throws(() => render(each("range(1, 2, 0)")), UserError);
+  const inner = "{% for j in range(90000) %}{% endfor %}";
+  assert.equal(render(inner), "");
+  assert.throws(() => render(`{% for i in range(9) %}${inner}{% endfor %}`), /all ranges together/);
 });
 
 /** The character that stands for a byte in byte-level vocabularies (GPT-2's table). */
