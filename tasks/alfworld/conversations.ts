@@ -95,6 +95,11 @@ export interface ExpertOptions {
   readonly maxTurns: number;
   /** Probability of a random admissible command in place of the expert's own, a turn; 0 by default. */
   readonly dawdle?: number;
+  /**
+   * Probability that a place that was come to is examined once more, which tells nothing new and costs
+   * a turn; 0 by default.
+   */
+  readonly doubleCheck?: number;
   readonly random?: Random;
 }
 
@@ -104,7 +109,8 @@ export interface ExpertOptions {
  */
 export function demonstrate(
   game: Game,
-  { protocol, examples, maxTurns, dawdle = 0, random = Random.from(game.name) }: ExpertOptions,
+  { protocol, examples, maxTurns, dawdle = 0, doubleCheck = 0, random = Random.from(game.name) }:
+    ExpertOptions,
 ): { messages: ChatMessage[]; given: number; won: boolean } | undefined {
   const environment = new Environment(game);
   let outcome = environment.reset();
@@ -120,14 +126,22 @@ export function demonstrate(
     { role: "user", content: protocol.start(outcome.observation) },
   ];
   const given = messages.length;
+  /** What the habit has it do next, in place of anything else. */
+  let check: { thought: string; command: string } | undefined;
   for (let turn = 0; turn < maxTurns && !outcome.won; turn++) {
-    const idle = random.uniform() < dawdle;
-    const move = idle
-      ? { thought: "I try something.", command: random.pick(outcome.admissibleCommands) }
-      : expert.next();
+    const idle = check === undefined && random.uniform() < dawdle;
+    const move = check ??
+      (idle
+        ? { thought: "I try something.", command: random.pick(outcome.admissibleCommands) }
+        : expert.next());
     if (move === undefined) break;
+    check = undefined;
     outcome = environment.step(move.command);
     expert.observe(move.command, outcome.observation);
+    const place = /^go to (.*)$/.exec(move.command)?.[1];
+    if (place !== undefined && doubleCheck > 0 && random.uniform() < doubleCheck) {
+      check = { thought: "I look again.", command: `examine ${place}` };
+    }
     messages.push({ role: "assistant", content: protocol.turn(move.thought, move.command) });
     if (!outcome.won) {
       messages.push({ role: "user", content: protocol.answer(outcome.observation) });

@@ -71,6 +71,24 @@ Deno.test("the expert finds its way again after commands that were not its own",
   assert.ok(won >= 28, `${won} of 30`);
 });
 
+Deno.test("the habit of checking twice costs a turn a visit and nothing else", () => {
+  for (let seed = 0; seed < 10; seed++) {
+    const { text, name } = generateGame(`checking-${seed}`, { receptacles: 4, objects: 4 });
+    const game = new Game(text, name);
+    const commands = (doubleCheck: number) => {
+      const options = { protocol: protocols.terse, examples: 0, maxTurns: 60 } as const;
+      const { messages, won } = demonstrate(game, { ...options, doubleCheck })!;
+      assert.ok(won, name);
+      return messages.filter(({ role }) => role === "assistant").map(({ content }) => content);
+    };
+    const checked = commands(0).flatMap((command) => {
+      const place = /^go to (.*)$/.exec(command)?.[1];
+      return place === undefined ? [command] : [command, `examine ${place}`];
+    });
+    assert.deepEqual(commands(1), checked);
+  }
+});
+
 Deno.test("a text without a known goal is refused", () => {
   assert.throws(() => new Expert("You are in a room.\n\nYour task is to: rest."), RangeError);
 });

@@ -22,6 +22,8 @@ const params = z.object({
     perGame: z.int().positive().default(1),
     /** Probability of a random command in place of the expert's own, a turn. */
     dawdle: z.number().min(0).lt(1).default(0),
+    /** Probability that the expert examines a place once more when it has come there. */
+    doubleCheck: z.number().min(0).max(1).default(0),
     /** Turns that the expert may take; those it does not win in so many are left out. */
     maxTurns: z.int().positive().default(40),
   }).prefault({}),
@@ -59,13 +61,13 @@ export const alfworld = defineAgentTask({
   queries: gamesOf,
   begin: async (query, params) => new GameEpisode(await gameOf(query, params), play(params)),
   async *conversations(split, params) {
-    const { file, perGame, dawdle, maxTurns } = params.demonstrations;
+    const { file, perGame, dawdle, doubleCheck, maxTurns } = params.demonstrations;
     if (file !== undefined) return yield* published(file, params.path);
     for (const query of await gamesOf(split, params)) {
       const game = await gameOf(query, params);
       for (let n = 0; n < perGame; n++) {
         const random = Random.from(`alfworld/demonstrations/${query.id}/${n}`);
-        const shown = demonstrate(game, { ...play(params), maxTurns, dawdle, random });
+        const shown = demonstrate(game, { ...play(params), maxTurns, dawdle, doubleCheck, random });
         if (shown?.won) yield { query, messages: shown.messages, given: shown.given };
       }
     }
