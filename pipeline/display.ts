@@ -37,10 +37,16 @@ class Progress {
       for (const stage of stagesOf(event.graph, this.stages)) this.stages.set(stage.id, stage);
     } else if ("stage" in event) {
       if (event.type === "stage.started") this.#first.delete(event.stage);
-      if (event.type === "stage.progress" && !this.#first.has(event.stage)) {
-        this.#first.set(event.stage, { done: event.done, time });
-      }
       const stage = this.stages.get(event.stage);
+      if (event.type === "stage.progress") {
+        // A stage of several parts counts each from its start.
+        const before = stage?.progress;
+        const anew = before !== undefined &&
+          (event.done < before.done || event.total !== before.total);
+        if (anew || !this.#first.has(event.stage)) {
+          this.#first.set(event.stage, { done: event.done, time });
+        }
+      }
       if (stage !== undefined) this.stages.set(stage.id, reduceStage(stage, event));
     }
   }

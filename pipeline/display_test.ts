@@ -65,6 +65,28 @@ Deno.test("plain lines tell starts, ends, and progress now and then", () => {
   ]);
 });
 
+Deno.test("a stage of several parts is timed from the start of each", () => {
+  let text = "";
+  let time = 0;
+  const display = plainDisplay({ write: (t) => text += t, now: () => time });
+  const at = (seconds: number, event: EventBody) => {
+    time = seconds * 1000;
+    display.onEvent(event, "r");
+  };
+  at(0, started);
+  at(0, stageStarted);
+  at(1, progress(10));
+  at(31, progress(100));
+  at(41, progress(20));
+  at(51, progress(40));
+  display.close();
+  assert.deepEqual(text.trimEnd().split("\n").slice(-3), [
+    "[0:31] a: 100/100 steps, 3.0/s",
+    "[0:41] a: 20/100 steps",
+    "[0:51] a: 40/100 steps, 2.0/s, 0:30 left",
+  ]);
+});
+
 Deno.test("the terminal view is redrawn in place and fits the terminal", () => {
   const frames: string[] = [];
   let time = 0;
