@@ -34,7 +34,8 @@ const done: EventBody = {
   seconds: 12,
 };
 
-Deno.test("plain lines tell starts, ends, and progress now and then", () => {
+/** A plain display, events at seconds of its clock, and the lines that it has written. */
+function plainLines() {
   let text = "";
   let time = 0;
   const display = plainDisplay({ write: (t) => text += t, now: () => time });
@@ -42,6 +43,11 @@ Deno.test("plain lines tell starts, ends, and progress now and then", () => {
     time = seconds * 1000;
     display.onEvent(event, "r");
   };
+  return { at, lines: () => text.trimEnd().split("\n") };
+}
+
+Deno.test("plain lines tell starts, ends, and progress now and then", () => {
+  const { at, lines } = plainLines();
   at(0, started);
   at(0, stageStarted);
   at(1, progress(10));
@@ -53,8 +59,7 @@ Deno.test("plain lines tell starts, ends, and progress now and then", () => {
   at(13, { type: "stage.log", stage: "long", attempt: 1, text: "hello", level: "info" });
   at(14, { type: "stage.failed", stage: "long", attempt: 1, message: "no", retryable: false });
   at(15, { type: "run.failed", message: "stage 'long' failed: no" });
-  display.close();
-  assert.deepEqual(text.trimEnd().split("\n"), [
+  assert.deepEqual(lines(), [
     "[0:00] run r: 2 stages",
     "[0:00] a: started",
     "[0:11] a: 60/100 steps, 5.0/s, 0:08 left  loss 0.1235",
@@ -66,21 +71,14 @@ Deno.test("plain lines tell starts, ends, and progress now and then", () => {
 });
 
 Deno.test("a stage of several parts is timed from the start of each", () => {
-  let text = "";
-  let time = 0;
-  const display = plainDisplay({ write: (t) => text += t, now: () => time });
-  const at = (seconds: number, event: EventBody) => {
-    time = seconds * 1000;
-    display.onEvent(event, "r");
-  };
+  const { at, lines } = plainLines();
   at(0, started);
   at(0, stageStarted);
   at(1, progress(10));
   at(31, progress(100));
   at(41, progress(20));
   at(51, progress(40));
-  display.close();
-  assert.deepEqual(text.trimEnd().split("\n").slice(-3), [
+  assert.deepEqual(lines().slice(-3), [
     "[0:31] a: 100/100 steps, 3.0/s",
     "[0:41] a: 20/100 steps",
     "[0:51] a: 40/100 steps, 2.0/s, 0:30 left",
