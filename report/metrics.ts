@@ -18,7 +18,7 @@ const RULES: readonly PanelRule[] = [
   { title: "SFT loss", series: { sft_loss: "loss" } },
   { title: "Value loss", series: { value_loss: "loss" } },
   { title: "Policy loss", series: { policy_loss: "loss" } },
-  { title: "KL to the reference", series: { kl: "exact", kl_k3: "k3 estimate" } },
+  { title: "KL to the reference", series: { kl: "divergence" } },
   { title: "AUC of V", series: { value_auc: "AUC" } },
   {
     title: "Mean V of right and wrong solutions",
@@ -63,6 +63,8 @@ const RULES: readonly PanelRule[] = [
   { title: "Sequences per second", series: { sequences_per_second: "sequences" }, detail: true },
   { title: "TFLOP per second", series: { tflops_per_second: "TFLOP/s" }, detail: true },
   { title: "Share of the device's peak", series: { mfu: "share" }, detail: true },
+  // Its terms are exponential in the log-ratios: single tokens of old data outweigh all others.
+  { title: "KL estimated on the data's tokens (k3)", series: { kl_k3: "k3" }, detail: true },
   { title: "Weight of the KL regulariser", series: { kl_weight: "weight" }, detail: true },
   {
     title: "Memory in GiB",

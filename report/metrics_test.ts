@@ -23,9 +23,10 @@ Deno.test("metrics that belong together share a panel, in reading order", () => 
   );
   assert.deepEqual(panels.map((p) => [p.title, p.series.map((s) => s.label), p.detail]), [
     ["Value loss", ["loss"], false],
-    ["KL to the reference", ["exact", "k3 estimate"], false],
+    ["KL to the reference", ["divergence"], false],
     ["Mean V of right and wrong solutions", ["right", "wrong"], false],
     ["Gradient norm", ["policy", "value"], true],
+    ["KL estimated on the data's tokens (k3)", ["k3"], true],
     ["Steps seen", ["steps_seen"], false],
   ]);
 });
