@@ -4,8 +4,8 @@
  * trainer packs. The three take turns on the same data from the same parameters; their losses are
  * compared, so that they are known to compute the same. Then the memory that a step plans, against what
  * its shapes need. Beside the time on the clock stand the CPU seconds of all cores, which say more where
- * other programs compute, too, though waiting threads may spin in them. BENCH_CASES, a regular expression, limits the
- * sizes; BENCH_ROUNDS is how often they take turns (3).
+ * other programs compute, too, though waiting threads may spin in them. BENCH_CASES, a regular
+ * expression, limits the sizes; BENCH_ROUNDS is how often they take turns (3).
  */
 import { join } from "node:path";
 import process from "node:process";

@@ -6,9 +6,9 @@ import type { GgufFile, GgufValue } from "./gguf.ts";
 /** Metadata of an architecture that is read, or that says nothing about the function computed. */
 const understood = new Set(
   `attention.head_count attention.head_count_kv attention.key_length attention.layer_norm_rms_epsilon
-  block_count context_length embedding_length feed_forward_length rope.dimension_count rope.freq_base
-  rope.scaling.factor rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.type
-  tensor_data_layout vocab_size`.split(/\s+/),
+  block_count context_length embedding_length feed_forward_length rope.freq_base rope.scaling.factor
+  rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.type tensor_data_layout
+  vocab_size`.split(/\s+/),
 );
 
 /** Metadata that changes nothing at these values. */

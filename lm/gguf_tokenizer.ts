@@ -7,6 +7,7 @@ import { UserError } from "../errors.ts";
 import type { GgufFile } from "./gguf.ts";
 import { numberAt } from "./gguf_metadata.ts";
 import { Tokenizer } from "./tokenizer.ts";
+import { addedToken, bpeModel } from "./tokenizer_json.ts";
 
 const byteLevel = {
   type: "ByteLevel",
@@ -97,15 +98,7 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
     const type = typeOf(id);
     const special = type === CONTROL || (sentencePiece && type === UNKNOWN);
     if (!special && type !== USER_DEFINED) return [];
-    return [{
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special,
-    }];
+    return [addedToken(id, content, special)];
   });
   const json = {
     version: "1.0",
@@ -113,14 +106,10 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
     post_processor: specialTokens(gguf, tokens, sentencePiece || pre === "llama-bpe"),
     ...(sentencePiece ? sentencePieces(gguf, tokens, typeOf) : bytePairs(gguf, tokens, pre)),
   };
-  const tokenAt = (key: string) => {
-    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
-    return id === undefined ? undefined : tokens[id];
-  };
   const config = {
-    bos_token: tokenAt("bos"),
-    eos_token: tokenAt("eos"),
-    pad_token: tokenAt("padding"),
+    bos_token: tokenAt(gguf, tokens, "bos")?.token,
+    eos_token: tokenAt(gguf, tokens, "eos")?.token,
+    pad_token: tokenAt(gguf, tokens, "padding")?.token,
     chat_template: metadata.get("tokenizer.chat_template"),
     clean_up_tokenization_spaces: false,
   };
@@ -130,23 +119,23 @@ export function ggufTokenizer(gguf: GgufFile): Tokenizer | undefined {
   }, path);
 }
 
+/** The token that the metadata gives a part to play; undefined where there is none. */
+function tokenAt(gguf: GgufFile, tokens: readonly string[], key: string) {
+  const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
+  const token = id === undefined ? undefined : tokens[id];
+  return id === undefined || token === undefined ? undefined : { id, token };
+}
+
 /** The parts of tokenizer.json for byte-level BPE. */
 function bytePairs(gguf: GgufFile, tokens: readonly string[], pre: string): object {
   return {
     normalizer: pre === "qwen2" ? { type: "NFC" } : null,
     pre_tokenizer: preTokenizers[pre],
     decoder: byteLevel,
-    model: {
-      type: "BPE",
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
+    model: bpeModel(tokens, {
       ignore_merges: pre === "llama-bpe",
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
       merges: gguf.metadata.get("tokenizer.ggml.merges") ?? [],
-    },
+    }),
   };
 }
 
@@ -178,18 +167,12 @@ function sentencePieces(
         ...(prefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []),
       ],
     },
-    model: {
-      type: "BPE",
-      dropout: null,
+    model: bpeModel(tokens, {
       unk_token: unknown ?? null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
       fuse_unk: true,
       byte_fallback: true,
-      ignore_merges: false,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
       merges: mergesByScore(tokens, scores.map(Number), typeOf),
-    },
+    }),
   };
 }
 
@@ -222,9 +205,8 @@ function specialTokens(gguf: GgufFile, tokens: readonly string[], begins: boolea
   const wanted = (key: string, otherwise: boolean) =>
     gguf.metadata.get(`tokenizer.ggml.add_${key}_token`) ?? otherwise;
   const special = (key: string) => {
-    const id = numberAt(gguf, `tokenizer.ggml.${key}_token_id`);
-    const token = id === undefined ? undefined : tokens[id];
-    if (token !== undefined) return { token, id };
+    const found = tokenAt(gguf, tokens, key);
+    if (found !== undefined) return found;
     throw new UserError(
       `${gguf.path}: tokenizer.ggml.${key}_token_id names no token to put at a text's ${
         key === "bos" ? "beginning" : "end"

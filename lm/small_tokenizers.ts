@@ -3,6 +3,7 @@
  * the form of Hugging Face's `tokenizer.json`, so that other programs load them too.
  */
 import { ANY_CHARACTER, Tokenizer } from "./tokenizer.ts";
+import { addedToken, bpeModel } from "./tokenizer_json.ts";
 
 /** Words and numbers with the blank before them, and every other character by itself. */
 const WORDS = " ?[A-Za-z]+| ?[0-9]+|[\\s\\S]";
@@ -53,15 +54,7 @@ function smallTokenizer(
     version: "1.0",
     truncation: null,
     padding: null,
-    added_tokens: special.map((content, id) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
+    added_tokens: special.map((content, id) => addedToken(id, content, true)),
     normalizer: null,
     pre_tokenizer: {
       type: "Split",
@@ -71,18 +64,7 @@ function smallTokenizer(
     },
     post_processor: null,
     decoder: { type: "Fuse" },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: pattern !== ANY_CHARACTER,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: [],
-    },
+    model: bpeModel(tokens, { ignore_merges: pattern !== ANY_CHARACTER }),
   };
   const config = {
     tokenizer_class: "PreTrainedTokenizerFast",

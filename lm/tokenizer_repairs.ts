@@ -37,8 +37,8 @@ const GPT2_WORDS = new RegExp(
 );
 
 /**
- * Digits are all of Unicode's numbers, superscripts and fractions too, not 0 to 9 alone; byte-level words end at
- * Unicode's white space.
+ * Digits are all of Unicode's numbers, superscripts and fractions too, not 0 to 9 alone; byte-level
+ * words end at Unicode's white space.
  */
 export function splitExactly(preTokenizer: unknown): void {
   if (preTokenizer instanceof SequencePreTokenizer) preTokenizer.tokenizers.forEach(splitExactly);

@@ -36,14 +36,11 @@ class Progress {
     if (event.type === "run.started" || event.type === "run.resumed") {
       for (const stage of stagesOf(event.graph, this.stages)) this.stages.set(stage.id, stage);
     } else if ("stage" in event) {
-      if (event.type === "stage.started") this.#first.delete(event.stage);
       const stage = this.stages.get(event.stage);
       if (event.type === "stage.progress") {
-        // A stage of several parts counts each from its start.
+        // An attempt has none before; a stage of several parts counts each from its start.
         const before = stage?.progress;
-        const anew = before !== undefined &&
-          (event.done < before.done || event.total !== before.total);
-        if (anew || !this.#first.has(event.stage)) {
+        if (before === undefined || event.done < before.done || event.total !== before.total) {
           this.#first.set(event.stage, { done: event.done, time });
         }
       }

@@ -9,7 +9,7 @@ import { logProbsOf } from "./columns.ts";
 import type { PolicyNetwork } from "./networks.ts";
 import { dpoLoss, klK3, ktoLoss, ktoReferencePoint, responseLogProbs } from "./objectives/mod.ts";
 import type { NamedTensors } from "./optimizer.ts";
-import { longer, mismatched, preferencePairs } from "./pairs.ts";
+import { longer, mismatched, type Pair, preferencePairs } from "./pairs.ts";
 import { Placement } from "./placement.ts";
 import { disposeModels, train } from "./trainer.ts";
 import {
@@ -37,6 +37,8 @@ export interface DpoOptions extends PreferenceOptions {
   ipo?: boolean;
   /** See `PairOptions`. */
   maxPairs?: number;
+  /** Gets the pairs before training begins on them. */
+  onPairs?: (pairs: readonly Pair<Trajectory>[]) => void;
 }
 
 export interface KtoOptions extends PreferenceOptions {
@@ -56,16 +58,19 @@ export async function trainDpo(
   trajectories: readonly Trajectory[],
   options: DpoOptions,
 ): Promise<SftResult> {
-  const { labelSmoothing = 0, ipo = false, maxPairs = 4, beta = 0.1, ...rest } = options;
+  const { labelSmoothing = 0, ipo = false, maxPairs = 4, beta = 0.1, onPairs, ...rest } = options;
   if (ipo && labelSmoothing !== 0) {
     throw new UserError(
       `labelSmoothing ${labelSmoothing} belongs to DPO's own loss: give it or ipo, not both`,
     );
   }
-  const rowsOf = (from: readonly Trajectory[]) =>
-    preferencePairs(from, { maxPairs, seed: options.seed })
-      .flatMap(({ chosen, rejected }) => [chosen, rejected]);
-  const rows = rowsOf(trajectories);
+  const pairsOf = (from: readonly Trajectory[]) =>
+    preferencePairs(from, { maxPairs, seed: options.seed });
+  const rowsOf = (pairs: readonly Pair<Trajectory>[]) =>
+    pairs.flatMap(({ chosen, rejected }) => [chosen, rejected]);
+  const pairs = pairsOf(trajectories);
+  onPairs?.(pairs);
+  const rows = rowsOf(pairs);
   if (rows.length === 0) {
     throw new UserError(
       `cannot train dpo: none of the queries of ${trajectories.length} trajectories has both right ` +
@@ -101,7 +106,7 @@ export async function trainDpo(
     },
     describe: (sums) => sums,
   };
-  return await trainTwins(objective, network, params, rows, rowsOf, {
+  return await trainTwins(objective, network, params, rows, (from) => rowsOf(pairsOf(from)), {
     learningRate: 5e-7,
     ...rest,
   });

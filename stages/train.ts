@@ -6,7 +6,7 @@ import { z } from "zod";
 import { saveModel } from "../lm/mod.ts";
 import { defineStage, optional } from "../pipeline/mod.ts";
 import {
-  preferencePairs,
+  type DpoOptions,
   statistics,
   trainDpo,
   trainKto,
@@ -228,22 +228,21 @@ async function preference(
   const policy = trainablePolicy(params, model, context.seed);
   const { learningRate, ...chosen } = params.preference;
   const split = holdOut(balanced, ({ query }) => query, params, context.seed);
-  if (params.method === "dpo") {
-    const { maxPairs } = chosen;
-    const pairs = preferencePairs(split.items, { maxPairs, seed: context.seed });
+  const onPairs: DpoOptions["onPairs"] = (pairs) => {
     const queries = new Set(pairs.map(({ chosen }) => chosen.query)).size;
     const { queries: all } = statistics(split.items);
     log(
       `${pairs.length} pairs of ${split.items.length} solutions; ${queries} of ${all} queries have ` +
-        `right and wrong ones, at most ${maxPairs} pairs each`,
+        `right and wrong ones, at most ${chosen.maxPairs} pairs each`,
     );
-  }
+  };
   const { policy: trained, steps, metrics, best } = await (
     params.method === "dpo" ? trainDpo : trainKto
   )(networksOf(params, policy.config).policy, policy.params, split.items, {
     ...trainerOptions(params, model, context, sizeOf(model.params)),
     ...(split.heldOut === undefined ? {} : { heldOut: split.heldOut }),
     ...chosen,
+    ...(params.method === "dpo" ? { onPairs } : {}),
     ...(learningRate === undefined ? {} : { learningRate }),
     base: policy.base,
   });
